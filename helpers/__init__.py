@@ -1,0 +1,1 @@
+"""CaptionLab: teach a small vision-language model to describe pictures."""

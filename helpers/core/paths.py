@@ -1,0 +1,8 @@
+"""Where the repository keeps its things."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / "data"
+STUDENT = DATA / "models" / "minicpmv-tiny"
+FINETUNE = ROOT / "finetune"
