@@ -1,0 +1,68 @@
+"""Reading free text in two languages and scoring it against a scene's truth."""
+
+import pytest
+
+from helpers.core.scenes import Group, Scene, plan_scene
+from helpers.core.speech import answer
+from helpers.core.truth import Marks, mentions, score, summarise
+
+# (text, language, what must be read: (kind, colour, count, denied))
+MARKED = [
+    ("There is no dog, but a red car stands near two trees.", "en", [("dog", None, None, True), ("car", "red", 1, False), ("tree", None, 2, False)]),
+    ("A man in a blue shirt and a woman wearing red walk with their white dog.", "en", [("man", "blue", 1, False), ("woman", "red", 1, False), ("dog", "white", 1, False)]),
+    ("The car is red. I can't see any horses or cows.", "en", [("car", "red", 1, False), ("horse", None, None, True), ("cow", None, None, True)]),
+    ("Three small yellow ducklings beside a wooden table.", "en", [("duck", "yellow", 3, False), ("table", None, 1, False)]),
+    ("Two people sit in the living room; a pair of orange kittens play.", "en", [("cat", "orange", 2, False)]),
+    ("A hot-air balloon floats above a palm tree.", "en", [("balloon", None, 1, False), ("palm", None, 1, False)]),
+    ("Butterflies and a bicycle, without any bus.", "en", [("butterfly", None, None, False), ("bicycle", None, 1, False), ("bus", None, None, True)]),
+    ("图中没有狗，有一辆红色小汽车和两棵树，一个穿蓝色衣服的男人。", "zh", [("dog", None, None, True), ("car", "red", 1, False), ("tree", None, 2, False), ("man", "blue", 1, False)]),
+    ("花园旁有一只猫，猫是黑色的，没有牛。", "zh", [("cat", None, 1, False), ("cat", "black", None, False), ("cow", None, None, True)]),
+    ("天空飘着雪花，马路边停着三辆自行车。", "zh", [("bicycle", None, 3, False)]),
+    ("三个粉色的热气球飘在棕榈树上方。", "zh", [("balloon", "pink", 3, False), ("palm", None, None, False)]),
+]
+
+
+@pytest.mark.parametrize("text, language, expected", MARKED, ids=[m[0][:30] for m in MARKED])
+def test_free_text_is_read(text, language, expected):
+    found = mentions(text, language)
+    assert [(m.kind, m.colour) for m in found] == [(kind, colour) for kind, colour, _, _ in expected]
+    assert [m.denied for m in found] == [denied for *_, denied in expected]
+    for mention, (_, _, count, denied) in zip(found, expected):
+        if count is not None and not denied:
+            assert mention.count == count
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("dimension", ["main", "objects"])
+def test_a_faithful_answer_scores_full_marks(language, dimension):
+    scenes = [plan_scene(i) for i in range(300)]
+    marks = summarise(score(answer(s, language, dimension, seed="t"), s, language) for s in scenes)
+    assert set(marks.values()) == {1.0}
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_an_invented_object_costs_precision_only(language):
+    scenes = [plan_scene(i) for i in range(300)]
+    marks = summarise(score(answer(s, language, "main", seed="t", invent=1.0), s, language) for s in scenes)
+    groups = sum(len(s.groups) for s in scenes)
+    assert marks["object_recall"] == 1.0 and marks["colour_accuracy"] == 1.0
+    # One object too many a scene, but for a tree or house that the backdrop shows anyway.
+    assert groups / (groups + 300) <= marks["object_precision"] < groups / (groups + 250)
+
+
+def _scene(*groups: Group, setting: str = "park") -> Scene:
+    return Scene("0", "Val/0.jpg", 0, setting, "day", "clear", [], list(groups), [])
+
+
+def test_marks_of_a_wrong_answer():
+    scene = _scene(Group("dog", "brown", "medium", 2, []), Group("car", "red", "medium", 1, []))
+    marks = score("A black dog and a horse in a park.", scene, "en")
+    assert marks == Marks({"dog"}, {"horse"}, {"car"}, colours_named=1, colours_right=0, counts_named=1, counts_right=0)
+    summary = summarise([marks])
+    assert summary["object_recall"] == summary["object_precision"] == 0.5 and summary["colour_accuracy"] == 0.0
+
+
+def test_the_backdrop_is_no_hallucination_and_silence_is_no_score():
+    assert not score("Trees in a forest.", _scene(Group("dog", "brown", "medium", 1, []), setting="forest"), "en").hallucinated
+    assert score("Trees in a park.", _scene(Group("dog", "brown", "medium", 1, [])), "en").hallucinated == {"tree"}
+    assert "object_precision" not in summarise([score("", _scene(Group("dog", None, "medium", 1, [])), "en")])
