@@ -1,0 +1,287 @@
+"""Pretrains the tiny student on two CPU cores: its eyes first, then short captions and questions.
+
+A caption's loss alone leaves a small model blind: it learns what captions sound like and never looks. So the
+vision tower first learns from dense supervision: linear heads on the image tokens predict, for each cell of the
+4×4 grid, which kinds and colours are in it, how many object centres, which size, and from the mean of all cells the
+setting, time and weather. Then the whole model learns dialogues (`lessons.py`), with the heads kept on at a
+small weight; the heads are thrown away at the end.
+
+Data: `POOL` scenes of the training side only, never an evaluation combination, with `RARE_KINDS` shown rarely.
+Pictures are kept as uint8 [POOL, 112, 112, 3] in a memory-mapped file of the work folder; every step draws its
+batch from a generator seeded with (seed, step), so a run that was killed continues exactly.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from helpers.core import lessons, tiny
+from helpers.core.errors import InputError
+from helpers.core.lexicon import COLOURS, KINDS, RARE_KINDS, SETTINGS, SIZES, TIMES, WEATHERS
+from helpers.core.scenes import SCENE_SIZE, Scene, plan_scene, render
+
+POOL = 20_000
+POOL_SEED = 1 << 40  # far from every seed of `draw_scenes`
+RARE_WEIGHT = 0.12
+BATCH = 32
+EYE_STEPS = 1_900
+DIALOGUE_STEPS = 2_200
+HEAD_WEIGHT = 0.3
+SAVE_EVERY = 200
+CENTRES = 5  # classes of the number of object centres in a cell: 0 … 4 and more
+
+
+def pool_scene(index: int) -> Scene:
+    """The `index`-th scene of pretraining."""
+    return plan_scene(POOL_SEED + index, {kind: RARE_WEIGHT for kind in RARE_KINDS}, evaluation=False)
+
+
+def _pixels(index: int):
+    import numpy
+    from PIL import Image
+    return numpy.asarray(render(pool_scene(index)).resize((tiny.IMAGE_SIZE,) * 2, Image.Resampling.BICUBIC))
+
+
+def draw_pool(work: Path, number: int):
+    """The pictures of pretraining as a memory-mapped uint8 array [number, 112, 112, 3]; drawn once, kept in `work`."""
+    import numpy
+    path, done = work / f"pool-{number}.npy", work / f"pool-{number}.done"
+    if done.exists():
+        return numpy.load(path, mmap_mode="r")
+    pool = numpy.lib.format.open_memmap(path, "w+", numpy.uint8, (number, tiny.IMAGE_SIZE, tiny.IMAGE_SIZE, 3))
+    with ProcessPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as workers:
+        for index, pixels in enumerate(tqdm(workers.map(_pixels, range(number), chunksize=64), total=number, desc="drawing", unit="scene")):
+            pool[index] = pixels
+    pool.flush()
+    done.touch()
+    return pool
+
+
+def cell_targets(scene: Scene) -> dict:
+    """What the heads must predict of a scene.
+
+    kinds [16, kinds] and colours [16, colours]: 1.0 where such an object covers a quarter of the cell, or a quarter of
+    the object lies in it; centres [16]: object centres in the cell; sizes [16]: index of the size of the object that covers
+    most of the cell, -100 where there is none; setting, time, weather: class indices.
+    """
+    import torch
+    cells, side = tiny.GRID ** 2, SCENE_SIZE / tiny.GRID
+    kinds, colours = torch.zeros(cells, len(KINDS)), torch.zeros(cells, len(COLOURS))
+    centres, sizes, most = torch.zeros(cells, dtype=torch.long), torch.full((cells,), -100), [0.0] * cells
+    kind_names, colour_names, size_names = list(KINDS), list(COLOURS), list(SIZES)
+    for thing in scene.objects:
+        left, top, right, bottom = thing.box
+        area = (right - left) * (bottom - top)
+        for cell in range(cells):
+            x, y = cell % tiny.GRID * side, cell // tiny.GRID * side
+            overlap = max(0.0, min(right, x + side) - max(left, x)) * max(0.0, min(bottom, y + side) - max(top, y))
+            if overlap >= 0.25 * min(area, side * side):
+                kinds[cell, kind_names.index(thing.kind)] = 1.0
+                if thing.colour:
+                    colours[cell, colour_names.index(thing.colour)] = 1.0
+                if overlap > most[cell]:
+                    most[cell], sizes[cell] = overlap, size_names.index(thing.size)
+        column, row = int((left + right) / 2 // side), int((top + bottom) / 2 // side)
+        index = min(row, tiny.GRID - 1) * tiny.GRID + min(column, tiny.GRID - 1)
+        centres[index] = min(centres[index] + 1, CENTRES - 1)
+    return {"kinds": kinds, "colours": colours, "centres": centres, "sizes": sizes, "setting": torch.tensor(list(SETTINGS).index(scene.setting)),
+            "time": torch.tensor(list(TIMES).index(scene.time)), "weather": torch.tensor(list(WEATHERS).index(scene.weather))}
+
+
+def _heads(width: int):
+    import torch
+    outputs = {"kinds": len(KINDS), "colours": len(COLOURS), "centres": CENTRES, "sizes": len(SIZES), "setting": len(SETTINGS), "time": len(TIMES), "weather": len(WEATHERS)}
+    return torch.nn.ModuleDict({name: torch.nn.Linear(width, size) for name, size in outputs.items()})
+
+
+def _eye_loss(heads, features, targets: dict):
+    """Sum of the heads' losses. features: [batch, 16, width]."""
+    from torch.nn import functional
+    mean = features.mean(1)
+    loss = 0.0
+    for name in ("kinds", "colours"):
+        # The mean over classes is tiny, since nearly all are absent: scale it up to the size of the other terms.
+        loss = loss + 10 * functional.binary_cross_entropy_with_logits(heads[name](features), targets[name])
+    for name in ("centres", "sizes"):
+        loss = loss + 0.5 * functional.cross_entropy(heads[name](features).flatten(0, 1), targets[name].flatten(), ignore_index=-100)
+    for name in ("setting", "time", "weather"):
+        loss = loss + 0.3 * functional.cross_entropy(heads[name](mean), targets[name])
+    return loss
+
+
+class _Pretraining:
+    """State of one pretraining run: model, heads, optimizer, and the step it has reached."""
+
+    def __init__(self, work: Path, seed: int, pool: int, eye_steps: int, dialogue_steps: int):
+        import torch
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+        self.work, self.seed, self.eye_steps, self.steps = work, seed, eye_steps, eye_steps + dialogue_steps
+        self.settings = {"seed": seed, "pool": pool, "eye_steps": eye_steps, "dialogue_steps": dialogue_steps, "batch": BATCH}
+        start = work / "random"
+        if not (start / "model.safetensors").exists():
+            tiny.build_student(start, list(lessons.corpus([pool_scene(i) for i in range(min(pool, 6000))], seed)), seed=seed)
+        self.processor = AutoProcessor.from_pretrained(start)
+        self.model = AutoModelForImageTextToText.from_pretrained(start, dtype=torch.float32)
+        self.pixels = draw_pool(work, pool)
+        torch.manual_seed(seed)
+        self.heads = _heads(self.model.config.text_config.hidden_size)
+        decayed = [p for p in (*self.model.parameters(), *self.heads.parameters()) if p.ndim > 1]
+        others = [p for p in (*self.model.parameters(), *self.heads.parameters()) if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}], lr=1e-3, betas=(0.9, 0.98))
+        self.step, self.seconds = 0, 0.0
+        self.losses: list[float] = []
+        self.checkpoint = work / "checkpoint.pt"
+        if self.checkpoint.exists():
+            state = torch.load(self.checkpoint, weights_only=True)
+            if state["settings"] != self.settings:
+                raise InputError(f"{self.checkpoint} belongs to a pretraining with other settings {state['settings']}: use them again, or delete that file to start afresh")
+            for part in ("model", "heads", "optimizer"):
+                getattr(self, part).load_state_dict(state[part])
+            self.step, self.losses, self.seconds = state["step"], state["losses"], state.get("seconds", 0.0)
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        import torch
+        part = self.checkpoint.with_suffix(".part")
+        torch.save({"settings": self.settings, "model": self.model.state_dict(), "heads": self.heads.state_dict(),
+                    "optimizer": self.optimizer.state_dict(), "step": self.step, "losses": self.losses, "seconds": self.seconds}, part)
+        os.replace(part, self.checkpoint)
+
+    def _rate(self) -> float:
+        """Learning rate of the current step: each phase warms up over 100 steps and decays as a cosine."""
+        import math
+        start, end = (0, self.eye_steps) if self.step < self.eye_steps else (self.eye_steps, self.steps)
+        done = (self.step - start) / max(1, end - start)
+        lowest = 0.25 if start == 0 else 0.01
+        return min(1.0, (self.step - start + 1) / 100) * (lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * done))) * (1.2e-3 if start == 0 else 1e-3)
+
+    def batch(self, rng: random.Random) -> tuple:
+        """Pixels [1, 3, 14, patches], targets of the heads, and scenes of one batch."""
+        import numpy
+        import torch
+        indices = [rng.randrange(len(self.pixels)) for _ in range(BATCH)]
+        scenes = [pool_scene(i) for i in indices]
+        pixels = torch.from_numpy(numpy.stack([self.pixels[i] for i in indices])).permute(0, 3, 1, 2).float() / 127.5 - 1
+        size = tiny.PATCH_SIZE
+        patches = torch.nn.functional.unfold(pixels, size, stride=size)  # [batch, 3·14·14, 64]
+        patches = patches.reshape(BATCH, 3, size, size, -1).permute(1, 2, 0, 4, 3).reshape(1, 3, size, -1)
+        targets = [cell_targets(s) for s in scenes]
+        return patches, {name: torch.stack([t[name] for t in targets]) for name in targets[0]}, scenes
+
+    def texts(self, scenes: list[Scene], rng: random.Random):
+        """Token ids [batch, length], padded on the right, and labels of one dialogue a scene; only answers carry loss."""
+        tokenizer = self.processor.tokenizer
+        image = self.processor.image_start_token + self.processor.image_token * tiny.GRID ** 2 + self.processor.image_end_token
+        texts, answers = [], tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+        for scene in scenes:
+            messages = []
+            for question, answer in lessons.dialogue(scene, rng):
+                content = [{"type": "text", "text": question}]
+                messages += [{"role": "user", "content": content if messages else [{"type": "image"}, *content]}, {"role": "assistant", "content": answer}]
+            texts.append(tokenizer.apply_chat_template(messages, chat_template=self.processor.chat_template, tokenize=False).replace(self.processor.image_token, image))
+        encoded = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+        labels = encoded.input_ids.clone()
+        header = tokenizer("<|im_start|>assistant\n", add_special_tokens=False).input_ids
+        for row, ids in enumerate(encoded.input_ids.tolist()):
+            answering, position = False, 0
+            while position < len(ids):
+                if not answering and ids[position:position + len(header)] == header:
+                    labels[row, position:position + len(header)] = -100
+                    position, answering = position + len(header), True
+                    continue
+                if not answering:
+                    labels[row, position] = -100
+                elif ids[position] == answers[1]:
+                    answering = False
+                position += 1
+        return encoded.input_ids, labels
+
+    def run(self) -> None:
+        """Train from the reached step to the last."""
+        import torch
+        self.model.train()
+        grid = torch.full((BATCH, 2), tiny.GRID * 2, dtype=torch.int32)
+        bar = tqdm(total=self.steps, initial=self.step, desc="eyes" if self.step < self.eye_steps else "dialogues", unit="step")
+        while self.step < self.steps:
+            began = time.monotonic()
+            rng = random.Random(f"pretrain {self.seed} {self.step}")
+            patches, targets, scenes = self.batch(rng)
+            seen = self.model.model.get_image_features(patches, grid)
+            loss = _eye_loss(self.heads, torch.stack(list(seen.pooler_output)), targets)
+            if self.step >= self.eye_steps:
+                ids, labels = self.texts(scenes, rng)
+                # Padding lies on the right, where causal attention never looks: no mask, so the fast attention is used.
+                states = self.model.model(input_ids=ids, mm_encoder_outputs={"image": seen}, use_cache=False).last_hidden_state
+                answers = labels[:, 1:] != -100  # logits only where an answer is predicted: most of the vocabulary's cost saved
+                said = torch.nn.functional.cross_entropy(self.model.lm_head(states[:, :-1][answers]), labels[:, 1:][answers])
+                shown, loss = said, said + HEAD_WEIGHT * loss
+            else:
+                shown = loss
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._rate()
+            self.optimizer.step()
+            self.losses.append(round(shown.item(), 4))
+            self.step += 1
+            self.seconds += time.monotonic() - began
+            bar.update()
+            if self.step == self.eye_steps:
+                bar.set_description("dialogues")
+            if self.step % 20 == 0:
+                bar.set_postfix(loss=f"{sum(self.losses[-20:]) / 20:.3f}")
+            if self.step % SAVE_EVERY == 0 or self.step == self.steps:
+                self.save()
+        bar.close()
+
+
+def save_student(model, processor, folder: Path) -> None:
+    """Write model and processor to `folder`, weights as float16 (half the size) with a configuration that loads them as float32."""
+    import torch
+    model.to(torch.float16).save_pretrained(folder)
+    model.to(torch.float32)
+    processor.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+
+    def widen(part: dict) -> None:
+        if "dtype" in part:
+            part["dtype"] = "float32"
+        for value in part.values():
+            if isinstance(value, dict):
+                widen(value)
+
+    widen(config)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def pretrain(out: Path | str, work: Path | str, seed: int = 0, pool: int = POOL, eye_steps: int = EYE_STEPS, dialogue_steps: int = DIALOGUE_STEPS) -> Path:
+    """Pretrain the tiny student on one core and write it to `out`; checkpoints in `work`, from which a killed run continues.
+
+    At the end the student is examined on evaluation scenes and its model card written. Returns `out`. Raises InputError where `work` holds a run with other settings.
+    """
+    import torch
+    out, work = Path(out), Path(work)
+    work.mkdir(parents=True, exist_ok=True)
+    # One thread: on the two logical cores of a small machine a second one gains little, and stalls when anything else runs.
+    torch.set_num_threads(1)
+    run = _Pretraining(work, seed, pool, eye_steps, dialogue_steps)
+    run.run()
+    save_student(run.model, run.processor, out)
+    finish(out, run)
+    return out
+
+
+def finish(folder: Path, run: _Pretraining) -> None:
+    """Examine the student in `folder` and write its model card."""
+    from helpers.core.model_card import examine, write_card
+    from helpers.core.student import load_student
+    exam = examine(load_student(folder))
+    write_card(folder, exam, run.settings, run.seconds, sum(p.numel() for p in run.model.parameters()))
