@@ -1,0 +1,251 @@
+"""The store of labels: a SQLite file that survives kills and never lets a label be paid for twice.
+
+Shape of the data: one row of `labels` is one answer (or refusal, or failure) to one question about one picture. Its
+key is (SHA-256 of the picture's bytes, model, exact prompt, sampling parameters as sorted JSON); so a copy of a
+picture is not asked about again, and another prompt is another label. `pictures` says under which paths a picture's
+bytes were last seen; paths are relative to the store's folder where they can be, so that both move together.
+
+WAL with synchronous FULL: what `put` has returned from is on the disk. A row with an answer is never replaced, except
+one by the offline stand-in by one from a real endpoint; refusals are final; failures make room for a later try.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+from helpers.core.errors import InputError, ResourceError, StoreError
+
+VERSION = 1                 # of the schema, in PRAGMA user_version
+APPLICATION = 0x43614C61    # "CaLa", in PRAGMA application_id
+STATUSES = ("ok", "refused", "failed")
+STAND_IN_SOURCE = "offline stand-in, not Qwen-VL"
+BUSY_SECONDS = 60           # how long one run waits for another one's commit
+
+_SCHEMA = """
+CREATE TABLE pictures (
+    path TEXT PRIMARY KEY, sha256 TEXT NOT NULL, bytes INTEGER NOT NULL, modified_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX pictures_by_hash ON pictures (sha256);
+CREATE TABLE labels (
+    sha256 TEXT NOT NULL, model TEXT NOT NULL, prompt TEXT NOT NULL, parameters TEXT NOT NULL,
+    dimension TEXT NOT NULL, language TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('ok', 'refused', 'failed')),
+    answer TEXT NOT NULL, finish_reason TEXT NOT NULL, usage TEXT NOT NULL, request_id TEXT NOT NULL,
+    code TEXT NOT NULL, message TEXT NOT NULL, source TEXT NOT NULL, created TEXT NOT NULL,
+    PRIMARY KEY (sha256, model, prompt, parameters)
+);
+"""
+_COLUMNS = ("sha256", "model", "prompt", "parameters", "dimension", "language", "status", "answer", "finish_reason", "usage",
+            "request_id", "code", "message", "source", "created")
+_PUT = f"""
+INSERT INTO labels ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})
+ON CONFLICT (sha256, model, prompt, parameters) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in _COLUMNS[4:])}
+WHERE labels.status = 'failed'
+   OR (labels.source = '{STAND_IN_SOURCE}' AND excluded.source <> '{STAND_IN_SOURCE}' AND excluded.status = 'ok')
+"""
+
+
+@dataclass(frozen=True)
+class LabelKey:
+    """What makes a label the same label. `parameters`: sampling parameters as JSON with sorted keys."""
+
+    sha256: str
+    model: str
+    prompt: str
+    parameters: str = "{}"
+
+
+@dataclass(frozen=True)
+class Label:
+    """One row. `usage`: the service's token counts.  `code`, `message`: why it is not "ok".  `created`: UTC, ISO 8601."""
+
+    key: LabelKey
+    dimension: str
+    language: str
+    status: str
+    answer: str
+    finish_reason: str
+    usage: dict
+    request_id: str
+    source: str
+    code: str = ""
+    message: str = ""
+    created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+
+    def row(self) -> tuple:
+        """The values in the order of the columns."""
+        usage = json.dumps(self.usage, sort_keys=True)
+        return (self.key.sha256, self.key.model, self.key.prompt, self.key.parameters, self.dimension, self.language, self.status,
+                self.answer, self.finish_reason, usage, self.request_id, self.code, self.message, self.source, self.created)
+
+    @classmethod
+    def from_row(cls, row: Sequence) -> Label:
+        """A label from a row in the order of the columns."""
+        rest = dict(zip(_COLUMNS[4:], row[4:]))
+        return cls(LabelKey(*row[:4]), **{**rest, "usage": json.loads(rest["usage"])})
+
+
+def canonical(parameters: dict) -> str:
+    """Sampling parameters as the one JSON text that stands for them."""
+    return json.dumps(parameters, sort_keys=True, ensure_ascii=False)
+
+
+class LabelStore:
+    """A label store at `path`; a context manager. May be used from several threads, and by several processes at once.
+
+    create: make the file when there is none; False: raise InputError then.
+    Raises StoreError for a file of another version or another program, or a damaged one; ResourceError for a full disk.
+    """
+
+    def __init__(self, path: Path | str, create: bool = True):
+        self.path = Path(path)
+        self._folder = self.path.resolve().parent
+        self._guard = threading.Lock()
+        if not create and not self.path.is_file():
+            raise InputError(f"there is no label store {self.path}: make one with `captionlab label --store {self.path}`")
+        with self._faults():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None)
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def __enter__(self) -> LabelStore:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._db.close()
+
+    def put(self, labels: Iterable[Label]) -> None:
+        """Writes labels in one transaction; they are on the disk when it returns. Raises ResourceError when the disk is full."""
+        with self._guard, self._faults(), self._transaction():
+            self._db.executemany(_PUT, [label.row() for label in labels])
+
+    def states(self, model: str) -> dict[LabelKey, tuple[str, str]]:
+        """(status, source) of every label of a model: what a run looks up before it asks."""
+        with self._guard, self._faults():
+            rows = self._db.execute("SELECT sha256, model, prompt, parameters, status, source FROM labels WHERE model = ?", (model,))
+            return {LabelKey(*row[:4]): (row[4], row[5]) for row in rows}
+
+    def get(self, key: LabelKey) -> Label | None:
+        """The label of a key, or None."""
+        with self._guard, self._faults():
+            row = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM labels "
+                                   "WHERE sha256 = ? AND model = ? AND prompt = ? AND parameters = ?",
+                                   (key.sha256, key.model, key.prompt, key.parameters)).fetchone()
+        return Label.from_row(row) if row else None
+
+    def labels(self) -> Iterator[tuple[Path, Label]]:
+        """Every label with the path of each picture it belongs to, in the order of paths, then of creation."""
+        with self._guard, self._faults():
+            rows = self._db.execute(f"SELECT path, {', '.join('labels.' + c for c in _COLUMNS)} FROM pictures JOIN labels USING (sha256) "
+                                    "ORDER BY path, created, labels.rowid").fetchall()
+        for row in rows:
+            yield self._absolute(row[0]), Label.from_row(row[1:])
+
+    def counts(self) -> dict[str, int]:
+        """Number of labels by status."""
+        with self._guard, self._faults():
+            found = dict(self._db.execute("SELECT status, COUNT(*) FROM labels GROUP BY status").fetchall())
+        return {status: found.get(status, 0) for status in STATUSES}
+
+    def hash_pictures(self, paths: Sequence[Path]) -> dict[Path, str]:
+        """SHA-256 of each picture file's bytes; a file unchanged since the last time (size and time) is not read again.
+
+        Also notes where each picture is. A path that cannot be read is left out; opening it will say why.
+        """
+        with self._guard, self._faults():
+            known = {row[0]: row[1:] for row in self._db.execute("SELECT path, sha256, bytes, modified_ns FROM pictures")}
+        found, fresh = {}, []
+        for path in paths:
+            try:
+                state = path.stat()
+                stored = known.get(self._relative(path))
+                if stored and stored[1:] == (state.st_size, state.st_mtime_ns):
+                    found[path] = stored[0]
+                    continue
+                found[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+            except OSError:
+                continue
+            fresh.append((self._relative(path), found[path], state.st_size, state.st_mtime_ns))
+        if fresh:
+            with self._guard, self._faults(), self._transaction():
+                self._db.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?)", fresh)
+        return found
+
+    def _relative(self, path: Path) -> str:
+        """A path as the store writes it: relative to the store's folder, with "/", unless it is on another drive."""
+        try:
+            return Path(os.path.relpath(path.resolve(), self._folder)).as_posix()
+        except ValueError:
+            return path.resolve().as_posix()
+
+    def _absolute(self, written: str) -> Path:
+        return Path(os.path.normpath(self._folder / written))
+
+    def _prepare(self) -> None:
+        """Checks that the file is a store of this version, or makes it one."""
+        self._db.execute("PRAGMA busy_timeout = %d" % (BUSY_SECONDS * 1000))
+        self._db.execute("PRAGMA synchronous = FULL")
+        with self._transaction():
+            application, version = (self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+            tables = self._db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+            if not tables and not version and not application:
+                for statement in _SCHEMA.split(";\n"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA application_id = {APPLICATION}")
+                self._db.execute(f"PRAGMA user_version = {VERSION}")
+            elif application != APPLICATION:
+                raise StoreError(f"{self.path} is a database of another program: choose another --store")
+            elif version != VERSION:
+                raise StoreError(f"{self.path} is a label store of version {version}, and this CaptionLab reads version {VERSION}: "
+                                 "use the CaptionLab that wrote it, or choose another --store")
+        self._db.execute("PRAGMA journal_mode = WAL")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One transaction; IMMEDIATE, so that two runs wait for each other rather than fail."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """SQLite's and the system's complaints as the kit's errors."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            text = str(error)
+            if "full" in text or "disk I/O" in text:
+                raise ResourceError(f"the disk is full at {self.path} ({text}): free some space and run the same command again; "
+                                    "all labels so far are kept") from error
+            if "locked" in text or "busy" in text:
+                raise StoreError(f"{self.path} is held by another program for more than {BUSY_SECONDS} seconds: "
+                                 "close it and run the same command again") from error
+            raise StoreError(f"the label store {self.path} cannot be opened or written ({text}): "
+                             "check the folder and its permissions") from error
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{self.path} is no label store or is damaged ({error}): "
+                             "choose another --store, or restore it from a copy") from error
+        except OSError as error:
+            raise ResourceError(f"the label store {self.path} cannot be made ({error.strerror}): choose another --store") from error
