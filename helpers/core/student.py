@@ -1,0 +1,177 @@
+"""Loads a MiniCPM-V, with or without an adapter, and lets it describe pictures: in batches, or word by word.
+
+Pictures (paths or PIL) and questions go through helpers/core/encoding.py, as in training, become batches padded on the left,
+and come back as text:  [picture, question] x n → input_ids [batch, length] → generated ids → n strings.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from helpers.core.encoding import collate, encode_question
+from helpers.core.errors import InputError
+from helpers.core.paths import STUDENT
+
+
+def choose_device() -> str:
+    """The fastest device here: "cuda" or "cpu"."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, without its full stop."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".:") if lines else type(error).__name__
+
+
+def load_pretrained(model: str, adapter: Path | None, device: str):
+    """Load processor and weights of a folder or hub id. Raises InputError in one sentence when it is no such model."""
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    folder = Path(model)
+    if folder.exists() and not (folder / "config.json").is_file():
+        kind = "an adapter; give the model it was trained on and this folder as the adapter" if (
+            folder / "adapter_config.json").is_file() else "no model: it has no config.json"
+        raise InputError(f"{model} is {kind}.")
+    if not folder.exists() and (folder.is_absolute() or model.count("/") != 1 or model.startswith(".")):
+        raise InputError(f"There is no model {model}; give 'tiny', the path of a folder, or a hub name like openbmb/MiniCPM-V-4.6.")
+    half = torch.bfloat16 if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    # An adapter's folder carries the processor it was trained with.
+    source = adapter if adapter and list(adapter.glob("*processor_config.json")) else model
+    try:
+        processor = AutoProcessor.from_pretrained(source)
+        weights = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32 if device == "cpu" else half)
+    except (OSError, ValueError, KeyError) as error:
+        remedy = "" if folder.exists() else "; without a way to the hub, set HF_ENDPOINT to a mirror or give a folder"
+        raise InputError(f"{model} cannot be loaded as a model that describes pictures: {first_line(error)}{remedy}.") from error
+    if not hasattr(processor, "image_processor"):
+        raise InputError(f"{model} has no image processor; a model that describes pictures is needed.")
+    return processor, weights
+
+
+def merge_adapter(weights, adapter: Path, model: str):
+    """Put a LoRA adapter (and the vision tower saved beside it) into the weights. Raises InputError when it does not fit."""
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import SafetensorError, safe_open
+
+    file = adapter / "adapter_model.safetensors"
+    if not (adapter / "adapter_config.json").is_file() or not file.is_file():
+        kind = "a whole model; give it as the model" if (adapter / "config.json").is_file() else "no adapter"
+        raise InputError(f"{adapter} is {kind}: adapter_config.json and adapter_model.safetensors make an adapter.")
+    misfit = f"The adapter {adapter} was trained on another model than {model}; give the one it was trained on"
+    try:
+        with safe_open(file, "pt") as saved:
+            saved_shapes = {name: tuple(saved.get_slice(name).get_shape()) for name in saved.keys()}
+        merged = PeftModel.from_pretrained(weights, adapter)
+    except SafetensorError as error:
+        raise InputError(f"{file} is damaged ({first_line(error)}); train it again.") from error
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{misfit} ({first_line(error)}).") from error
+    expected = {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(merged).items()}
+    if expected != saved_shapes:
+        raise InputError(f"{misfit} ({len(expected.items() ^ saved_shapes.items())} tensors differ).")
+    return merged.merge_and_unload()
+
+
+@dataclass
+class Student:
+    """A model that describes pictures. `name` is what it was loaded from; `device` where it computes."""
+
+    model: object
+    processor: object
+    device: str
+    name: str
+
+    def _inputs(self, images: Sequence, questions: Sequence[str]) -> dict:
+        """The batch on the model's device for pictures and questions of equal number."""
+        from helpers.core.images import open_image
+
+        pictures = [open_image(image) if isinstance(image, str | Path | bytes) else image.convert("RGB") for image in images]
+        samples = [encode_question(self.processor, picture, question) for picture, question in zip(pictures, questions, strict=True)]
+        batch = collate(samples, self.processor.tokenizer.pad_token_id, "left")
+        return {key: tensor.to(self.device) for key, tensor in batch.items()}
+
+    def describe(
+        self, images: Sequence, questions: str | Sequence[str], batch_size: int = 32, num_beams: int = 1,
+        max_new_tokens: int = 256, progress: str | None = None, **sampling,
+    ) -> list[str]:
+        """Answer a question about each picture (paths or PIL images); one question for all, or one each.
+
+        Greedy by default and then always the same; `num_beams` > 1 searches for the likeliest text; `sampling` takes
+        generate's do_sample, temperature, top_p, top_k, repetition_penalty. `progress` names a progress bar.
+        Raises InputError for a picture that cannot be used.
+        """
+        import torch
+        from tqdm.auto import tqdm
+
+        images = list(images)
+        questions = [questions] * len(images) if isinstance(questions, str) else list(questions)
+        if len(questions) != len(images):
+            raise InputError(f"{len(images)} pictures and {len(questions)} questions: give one question for all, or one each.")
+        options = {"do_sample": False, "num_beams": num_beams, "max_new_tokens": max_new_tokens} | sampling
+        answers: list[str] = []
+        with tqdm(total=len(images), desc=progress, unit="picture", disable=progress is None) as bar:
+            for at in range(0, len(images), batch_size):
+                inputs = self._inputs(images[at:at + batch_size], questions[at:at + batch_size])
+                with torch.inference_mode():
+                    ids = self.model.generate(**inputs, **options)
+                texts = self.processor.tokenizer.batch_decode(ids[:, inputs["input_ids"].shape[1]:], skip_special_tokens=True)
+                answers += [text.strip() for text in texts]
+                bar.update(len(texts))
+        return answers
+
+    def stream(self, image, question: str, max_new_tokens: int = 256, **sampling) -> Iterator[str]:
+        """Answer one question in pieces, as they are generated. Leaving the loop early stops the model.
+
+        Sampling options as in `describe`; a search with several beams has nothing to show before its end and is refused.
+        """
+        from threading import Event, Thread
+
+        import torch
+        from transformers import StoppingCriteriaList, TextIteratorStreamer
+
+        if sampling.get("num_beams", 1) > 1:
+            raise InputError("Beam search cannot be streamed: it knows its words only at the end; use describe, or num_beams=1.")
+        inputs = self._inputs([image], [question])
+        streamer = TextIteratorStreamer(self.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        left, failures = Event(), []
+
+        def stop(input_ids, scores, **kwargs):
+            return torch.full((len(input_ids),), left.is_set(), dtype=torch.bool, device=input_ids.device)
+
+        def generate() -> None:
+            try:
+                with torch.inference_mode():
+                    self.model.generate(**inputs, streamer=streamer, stopping_criteria=StoppingCriteriaList([stop]),
+                                        max_new_tokens=max_new_tokens, **({"do_sample": False} | sampling))
+            except Exception as error:  # raised again below, where the caller can see it
+                failures.append(error)
+                streamer.end()
+
+        worker = Thread(target=generate, daemon=True)
+        worker.start()
+        try:
+            yield from streamer
+        finally:
+            left.set()
+            worker.join()
+        if failures:
+            raise failures[0]
+
+
+def load_student(model: str | Path, adapter: str | Path | None = None, device: str | None = None) -> Student:
+    """Load a student: `model` is 'tiny' (the course's own), a folder or a hub id; `adapter` a folder that LoRA wrote.
+
+    Raises InputError when the model is none, or the adapter belongs to another.
+    """
+    model = str(STUDENT) if str(model) == "tiny" else str(model)
+    adapter = Path(adapter) if adapter is not None else None
+    device = device or choose_device()
+    processor, weights = load_pretrained(model, adapter, device)
+    if adapter is not None:
+        weights = merge_adapter(weights, adapter, model)
+    processor.tokenizer.padding_side = "left"
+    return Student(weights.to(device).eval(), processor, device, str(adapter or model))
