@@ -6,13 +6,14 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, MiniCPMV4_6ForConditionalGeneration
 
-from helpers.core import pretrain, tiny
+from helpers.core import lessons, pretrain, tiny
 from helpers.core.errors import InputError
 from helpers.core.lexicon import COLOURS, KINDS, RARE_KINDS
 from helpers.core.paths import STUDENT
 from helpers.core.scenes import is_evaluation
 
-SMALL = {"seed": 0, "pool": 24, "eye_steps": 6, "dialogue_steps": 6}
+PLAN = pretrain.Round(6, 6, crowds=2)
+SMALL = {"plan": PLAN, "seed": 0, "pool": 24, "crowds": 6}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,7 +32,8 @@ def small_batches():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     work = tmp_path_factory.mktemp("work")
-    run = pretrain._Pretraining(work, **SMALL)
+    tiny.build_student(work / "random", list(lessons.corpus([pretrain.pool_scene(i) for i in range(200)])))
+    run = pretrain._Pretraining(work / "random", work, **SMALL)
     run.run()
     return run
 
@@ -50,6 +52,8 @@ def test_targets_say_what_is_in_each_cell():
         assert {list(KINDS)[k] for k in targets["kinds"].any(0).nonzero().flatten()} == {g.kind for g in scene.groups}
         assert {list(COLOURS)[c] for c in targets["colours"].any(0).nonzero().flatten()} == {g.colour for g in scene.groups} - {None}
         assert targets["centres"].sum() == len(scene.objects)
+        patches = {k.item() for k in targets["patch_kinds"].unique()} - {len(KINDS)}
+        assert patches <= {list(KINDS).index(g.kind) for g in scene.groups} and patches
 
 
 def test_only_answers_carry_loss(run):
@@ -74,7 +78,7 @@ def test_patches_are_those_of_the_processor(run):
 
 
 def test_a_killed_run_continues_to_the_same_weights(run, tmp_path):
-    broken = pretrain._Pretraining(tmp_path, **SMALL)
+    broken = pretrain._Pretraining(run.checkpoint.parent / "random", tmp_path, **SMALL)
     texts, calls = broken.texts, []
 
     def pulled_plug(*arguments):
@@ -86,7 +90,7 @@ def test_a_killed_run_continues_to_the_same_weights(run, tmp_path):
     broken.texts = pulled_plug
     with pytest.raises(KeyboardInterrupt):
         broken.run()
-    again = pretrain._Pretraining(tmp_path, **SMALL)
+    again = pretrain._Pretraining(run.checkpoint.parent / "random", tmp_path, **SMALL)
     assert again.step == 8
     again.run()
     assert again.losses == run.losses
@@ -96,7 +100,7 @@ def test_a_killed_run_continues_to_the_same_weights(run, tmp_path):
 
 def test_other_settings_are_refused(run):
     with pytest.raises(InputError, match="other settings"):
-        pretrain._Pretraining(run.work, **{**SMALL, "seed": 5})
+        pretrain._Pretraining(run.checkpoint.parent / "random", run.checkpoint.parent, **{**SMALL, "seed": 5})
 
 
 def test_what_is_written_loads_like_any_model(run, tmp_path):

@@ -55,6 +55,8 @@ def write_card(folder: Path, exam: dict, settings: dict, seconds: float, paramet
     def percent(name: str) -> str:
         return f"{100 * exam[name]:.1f} %" if name in exam else "not measured"
 
+    rounds = "\n".join(f"{number}. {r.eye_steps} steps of eyes{', mostly on crowds' if r.crowds else ''}, then {(r.stop or r.eye_steps + r.dialogue_steps) - r.eye_steps} of dialogues"
+                       for number, r in enumerate(settings["rounds"], 1))
     rare = ", ".join(KINDS[kind].plural_en for kind in RARE_KINDS)
     card = f"""---
 license: apache-2.0
@@ -76,10 +78,13 @@ model = AutoModelForImageTextToText.from_pretrained("data/models/minicpmv-tiny")
 
 ## How it was made
 
-`captionlab pretrain`, seed {settings['seed']}: {settings['pool']} scenes of the training side, drawn for this purpose; {settings['eye_steps']} steps of dense supervision of the
-vision tower (which kinds, colours, how many and how large in each of 16 cells; setting, time, weather), then {settings['dialogue_steps']} steps of short captions and
-questions in both languages, {settings['batch']} pictures a step; {seconds / 60:.0f} minutes on one CPU core. The heads of the first phase are thrown away. Weights are
-stored as float16 and load as float32. {rare.capitalize()} were shown rarely, so that fine-tuning has something to learn.
+`captionlab pretrain`, seed {settings['seed']}, on {settings['pool']} scenes of the training side and {settings['crowds']} crowds of objects, drawn for this purpose, {settings['batch']} pictures a step:
+
+{rounds}
+
+Eyes: dense supervision of the vision tower (which kinds, colours, how many and how large in each of 16 cells; setting, time, weather), with heads that are
+thrown away afterwards. Dialogues: short captions and questions in both languages. {seconds / 60:.0f} minutes on one CPU core. Weights are stored as
+float16 and load as float32. {rare.capitalize()} were shown rarely, so that fine-tuning has something to learn.
 
 ## How well it does
 

@@ -1,41 +1,64 @@
-"""Pretrains the tiny student on two CPU cores: its eyes first, then short captions and questions.
+"""Pretrains the tiny student on one CPU core: its eyes first, then short captions and questions.
 
 A caption's loss alone leaves a small model blind: it learns what captions sound like and never looks. So the
 vision tower first learns from dense supervision: linear heads on the image tokens predict, for each cell of the
 4×4 grid, which kinds and colours are in it, how many object centres, which size, and from the mean of all cells the
 setting, time and weather. Then the whole model learns dialogues (`lessons.py`), with the heads kept on at a
-small weight; the heads are thrown away at the end.
+small weight; the heads are thrown away at the end. `ROUNDS` does this twice: on scenes alone, and again with crowds
+(`crowds.py`) and heads on every one of the 8×8 patches, since the first round's eyes still mistook kinds.
 
-Data: `POOL` scenes of the training side only, never an evaluation combination, with `RARE_KINDS` shown rarely.
-Pictures are kept as uint8 [POOL, 112, 112, 3] in a memory-mapped file of the work folder; every step draws its
+Data: scenes of the training side only, never an evaluation combination, with `RARE_KINDS` shown rarely.
+Pictures are kept as uint8 [number, 112, 112, 3] in a memory-mapped file of the work folder; every step draws its
 batch from a generator seeded with (seed, step), so a run that was killed continues exactly.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from helpers.core import lessons, tiny
+from helpers.core.crowds import crowd
 from helpers.core.errors import InputError
 from helpers.core.lexicon import COLOURS, KINDS, RARE_KINDS, SETTINGS, SIZES, TIMES, WEATHERS
 from helpers.core.scenes import SCENE_SIZE, Scene, plan_scene, render
 
-POOL = 20_000
+POOL = 12_000
 POOL_SEED = 1 << 40  # far from every seed of `draw_scenes`
-RARE_WEIGHT = 0.12
+RARE_WEIGHT = 0.25
 BATCH = 32
-EYE_STEPS = 1_900
-DIALOGUE_STEPS = 2_200
+CROWDS = 8_000
 HEAD_WEIGHT = 0.3
 SAVE_EVERY = 200
 CENTRES = 5  # classes of the number of object centres in a cell: 0 … 4 and more
+
+
+@dataclass(frozen=True)
+class Round:
+    """One pass over eyes and dialogues, with fresh heads and optimizer.
+
+    eye_steps, dialogue_steps: of `BATCH` pictures, each phase with its own learning rate schedule.  stop: end the round
+    after so many steps in all, before its schedule ends (None: at the end).  crowds: how many of a batch's pictures are crowds
+    while the eyes learn; with any, heads on the patches learn as well.
+    """
+
+    eye_steps: int
+    dialogue_steps: int
+    stop: int | None = None
+    crowds: int = 0
+
+
+ROUNDS = (Round(1_900, 2_200, stop=3_000), Round(2_600, 1_300, crowds=24))
 
 
 def pool_scene(index: int) -> Scene:
@@ -43,21 +66,27 @@ def pool_scene(index: int) -> Scene:
     return plan_scene(POOL_SEED + index, {kind: RARE_WEIGHT for kind in RARE_KINDS}, evaluation=False)
 
 
-def _pixels(index: int):
+def crowd_scene(index: int) -> Scene:
+    """The `index`-th crowd of pretraining."""
+    return crowd(POOL_SEED + index, {kind: RARE_WEIGHT for kind in RARE_KINDS})
+
+
+def _pixels(source: Callable[[int], Scene], index: int):
     import numpy
     from PIL import Image
-    return numpy.asarray(render(pool_scene(index)).resize((tiny.IMAGE_SIZE,) * 2, Image.Resampling.BICUBIC))
+    return numpy.asarray(render(source(index)).resize((tiny.IMAGE_SIZE,) * 2, Image.Resampling.BICUBIC))
 
 
-def draw_pool(work: Path, number: int):
+def draw_pool(work: Path, number: int, source: Callable[[int], Scene] = pool_scene):
     """The pictures of pretraining as a memory-mapped uint8 array [number, 112, 112, 3]; drawn once, kept in `work`."""
     import numpy
-    path, done = work / f"pool-{number}.npy", work / f"pool-{number}.done"
+    name = {pool_scene: "pool", crowd_scene: "crowds"}[source]
+    path, done = work / f"{name}-{number}.npy", work / f"{name}-{number}.done"
     if done.exists():
         return numpy.load(path, mmap_mode="r")
     pool = numpy.lib.format.open_memmap(path, "w+", numpy.uint8, (number, tiny.IMAGE_SIZE, tiny.IMAGE_SIZE, 3))
     with ProcessPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as workers:
-        for index, pixels in enumerate(tqdm(workers.map(_pixels, range(number), chunksize=64), total=number, desc="drawing", unit="scene")):
+        for index, pixels in enumerate(tqdm(workers.map(partial(_pixels, source), range(number), chunksize=64), total=number, desc=f"drawing {name}", unit="picture")):
             pool[index] = pixels
     pool.flush()
     done.touch()
@@ -69,7 +98,8 @@ def cell_targets(scene: Scene) -> dict:
 
     kinds [16, kinds] and colours [16, colours]: 1.0 where such an object covers a quarter of the cell, or a quarter of
     the object lies in it; centres [16]: object centres in the cell; sizes [16]: index of the size of the object that covers
-    most of the cell, -100 where there is none; setting, time, weather: class indices.
+    most of the cell, -100 where there is none; setting, time, weather: class indices; patch_kinds and patch_colours [64]: index
+    of the nearest object over the middle of each patch, the number of kinds or colours where there is none.
     """
     import torch
     cells, side = tiny.GRID ** 2, SCENE_SIZE / tiny.GRID
@@ -91,19 +121,31 @@ def cell_targets(scene: Scene) -> dict:
         column, row = int((left + right) / 2 // side), int((top + bottom) / 2 // side)
         index = min(row, tiny.GRID - 1) * tiny.GRID + min(column, tiny.GRID - 1)
         centres[index] = min(centres[index] + 1, CENTRES - 1)
-    return {"kinds": kinds, "colours": colours, "centres": centres, "sizes": sizes, "setting": torch.tensor(list(SETTINGS).index(scene.setting)),
+    patches, step = tiny.GRID * 2, side / 2
+    patch_kinds = torch.full((patches * patches,), len(KINDS))
+    patch_colours = torch.full((patches * patches,), len(COLOURS))
+    for thing in sorted(scene.objects, key=lambda o: o.box[3]):  # drawn in this order, so the nearest one stays
+        left, top, right, bottom = thing.box
+        for row in range(max(0, math.ceil(top / step - 0.5)), min(patches, math.floor(bottom / step - 0.5) + 1)):
+            for column in range(max(0, math.ceil(left / step - 0.5)), min(patches, math.floor(right / step - 0.5) + 1)):
+                patch_kinds[row * patches + column] = kind_names.index(thing.kind)
+                patch_colours[row * patches + column] = colour_names.index(thing.colour) if thing.colour else len(COLOURS)
+    return {"patch_kinds": patch_kinds, "patch_colours": patch_colours, "kinds": kinds, "colours": colours, "centres": centres, "sizes": sizes, "setting": torch.tensor(list(SETTINGS).index(scene.setting)),
             "time": torch.tensor(list(TIMES).index(scene.time)), "weather": torch.tensor(list(WEATHERS).index(scene.weather))}
 
 
-def _heads(width: int):
+def _heads(width: int, patch_width: int):
     import torch
+    patch_heads = {"patch_kinds": torch.nn.Linear(patch_width, len(KINDS) + 1), "patch_colours": torch.nn.Linear(patch_width, len(COLOURS) + 1)}
     outputs = {"kinds": len(KINDS), "colours": len(COLOURS), "centres": CENTRES, "sizes": len(SIZES), "setting": len(SETTINGS), "time": len(TIMES), "weather": len(WEATHERS)}
-    return torch.nn.ModuleDict({name: torch.nn.Linear(width, size) for name, size in outputs.items()})
+    return torch.nn.ModuleDict({name: torch.nn.Linear(width, size) for name, size in outputs.items()} | patch_heads)
 
 
-def _eye_loss(heads, features, targets: dict):
-    """Sum of the heads' losses. features: [batch, 16, width]."""
+def _eye_loss(heads, seen, targets: dict, patches: bool):
+    """Sum of the heads' losses on what the vision tower has `seen`: image tokens [16, width] a picture, and patches [1, batch · 64, patch width]."""
+    import torch
     from torch.nn import functional
+    features = torch.stack(list(seen.pooler_output))
     mean = features.mean(1)
     loss = 0.0
     for name in ("kinds", "colours"):
@@ -113,38 +155,38 @@ def _eye_loss(heads, features, targets: dict):
         loss = loss + 0.5 * functional.cross_entropy(heads[name](features).flatten(0, 1), targets[name].flatten(), ignore_index=-100)
     for name in ("setting", "time", "weather"):
         loss = loss + 0.3 * functional.cross_entropy(heads[name](mean), targets[name])
+    for name in ("patch_kinds", "patch_colours") if patches else ():
+        loss = loss + functional.cross_entropy(heads[name](seen.last_hidden_state[0]), targets[name].flatten())
     return loss
 
 
 class _Pretraining:
-    """State of one pretraining run: model, heads, optimizer, and the step it has reached."""
+    """State of one round: model, heads, optimizer, and the step it has reached."""
 
-    def __init__(self, work: Path, seed: int, pool: int, eye_steps: int, dialogue_steps: int):
+    def __init__(self, start: Path, work: Path, plan: Round, seed: int, pool: int, crowds: int = CROWDS):
         import torch
         from transformers import AutoModelForImageTextToText, AutoProcessor
-        self.work, self.seed, self.eye_steps, self.steps = work, seed, eye_steps, eye_steps + dialogue_steps
-        self.settings = {"seed": seed, "pool": pool, "eye_steps": eye_steps, "dialogue_steps": dialogue_steps, "batch": BATCH}
-        start = work / "random"
-        if not (start / "model.safetensors").exists():
-            tiny.build_student(start, list(lessons.corpus([pool_scene(i) for i in range(min(pool, 6000))], seed)), seed=seed)
+        self.plan, self.seed, self.end = plan, seed, plan.stop or plan.eye_steps + plan.dialogue_steps
+        self.settings = {"seed": seed, "pool": pool, "batch": BATCH, **asdict(plan)}
         self.processor = AutoProcessor.from_pretrained(start)
         self.model = AutoModelForImageTextToText.from_pretrained(start, dtype=torch.float32)
         self.pixels = draw_pool(work, pool)
+        self.crowds = draw_pool(work, crowds, crowd_scene) if plan.crowds else None
         torch.manual_seed(seed)
-        self.heads = _heads(self.model.config.text_config.hidden_size)
+        self.heads = _heads(self.model.config.text_config.hidden_size, self.model.config.vision_config.hidden_size)
         decayed = [p for p in (*self.model.parameters(), *self.heads.parameters()) if p.ndim > 1]
         others = [p for p in (*self.model.parameters(), *self.heads.parameters()) if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}], lr=1e-3, betas=(0.9, 0.98))
         self.step, self.seconds = 0, 0.0
         self.losses: list[float] = []
-        self.checkpoint = work / "checkpoint.pt"
+        self.checkpoint = work / f"round-{plan.eye_steps}-{plan.dialogue_steps}.pt"
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True)
             if state["settings"] != self.settings:
                 raise InputError(f"{self.checkpoint} belongs to a pretraining with other settings {state['settings']}: use them again, or delete that file to start afresh")
             for part in ("model", "heads", "optimizer"):
                 getattr(self, part).load_state_dict(state[part])
-            self.step, self.losses, self.seconds = state["step"], state["losses"], state.get("seconds", 0.0)
+            self.step, self.losses, self.seconds = state["step"], state["losses"], state["seconds"]
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
@@ -156,19 +198,22 @@ class _Pretraining:
 
     def _rate(self) -> float:
         """Learning rate of the current step: each phase warms up over 100 steps and decays as a cosine."""
-        import math
-        start, end = (0, self.eye_steps) if self.step < self.eye_steps else (self.eye_steps, self.steps)
+        eyes = self.plan.eye_steps
+        start, end = (0, eyes) if self.step < eyes else (eyes, eyes + self.plan.dialogue_steps)
         done = (self.step - start) / max(1, end - start)
         lowest = 0.25 if start == 0 else 0.01
         return min(1.0, (self.step - start + 1) / 100) * (lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * done))) * (1.2e-3 if start == 0 else 1e-3)
 
-    def batch(self, rng: random.Random) -> tuple:
-        """Pixels [1, 3, 14, patches], targets of the heads, and scenes of one batch."""
+    def batch(self, rng: random.Random, crowds: int = 0) -> tuple:
+        """Pixels [1, 3, 14, patches], targets of the heads, and scenes of one batch, of which the last `crowds` are crowds."""
         import numpy
         import torch
-        indices = [rng.randrange(len(self.pixels)) for _ in range(BATCH)]
-        scenes = [pool_scene(i) for i in indices]
-        pixels = torch.from_numpy(numpy.stack([self.pixels[i] for i in indices])).permute(0, 3, 1, 2).float() / 127.5 - 1
+        indices = [rng.randrange(len(self.pixels)) for _ in range(BATCH - crowds)]
+        scenes, pictures = [pool_scene(i) for i in indices], [self.pixels[i] for i in indices]
+        for index in [rng.randrange(len(self.crowds)) for _ in range(crowds)]:
+            scenes.append(crowd_scene(index))
+            pictures.append(self.crowds[index])
+        pixels = torch.from_numpy(numpy.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
         size = tiny.PATCH_SIZE
         patches = torch.nn.functional.unfold(pixels, size, stride=size)  # [batch, 3·14·14, 64]
         patches = patches.reshape(BATCH, 3, size, size, -1).permute(1, 2, 0, 4, 3).reshape(1, 3, size, -1)
@@ -208,14 +253,15 @@ class _Pretraining:
         import torch
         self.model.train()
         grid = torch.full((BATCH, 2), tiny.GRID * 2, dtype=torch.int32)
-        bar = tqdm(total=self.steps, initial=self.step, desc="eyes" if self.step < self.eye_steps else "dialogues", unit="step")
-        while self.step < self.steps:
+        eyes = self.plan.eye_steps
+        bar = tqdm(total=self.end, initial=self.step, desc="eyes" if self.step < eyes else "dialogues", unit="step")
+        while self.step < self.end:
             began = time.monotonic()
             rng = random.Random(f"pretrain {self.seed} {self.step}")
-            patches, targets, scenes = self.batch(rng)
+            patches, targets, scenes = self.batch(rng, min(BATCH, self.plan.crowds) if self.step < eyes else 0)
             seen = self.model.model.get_image_features(patches, grid)
-            loss = _eye_loss(self.heads, torch.stack(list(seen.pooler_output)), targets)
-            if self.step >= self.eye_steps:
+            loss = _eye_loss(self.heads, seen, targets, patches=self.plan.crowds > 0)
+            if self.step >= eyes:
                 ids, labels = self.texts(scenes, rng)
                 # Padding lies on the right, where causal attention never looks: no mask, so the fast attention is used.
                 states = self.model.model(input_ids=ids, mm_encoder_outputs={"image": seen}, use_cache=False).last_hidden_state
@@ -234,11 +280,11 @@ class _Pretraining:
             self.step += 1
             self.seconds += time.monotonic() - began
             bar.update()
-            if self.step == self.eye_steps:
+            if self.step == eyes:
                 bar.set_description("dialogues")
             if self.step % 20 == 0:
                 bar.set_postfix(loss=f"{sum(self.losses[-20:]) / 20:.3f}")
-            if self.step % SAVE_EVERY == 0 or self.step == self.steps:
+            if self.step % SAVE_EVERY == 0 or self.step == self.end:
                 self.save()
         bar.close()
 
@@ -262,26 +308,32 @@ def save_student(model, processor, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def pretrain(out: Path | str, work: Path | str, seed: int = 0, pool: int = POOL, eye_steps: int = EYE_STEPS, dialogue_steps: int = DIALOGUE_STEPS) -> Path:
+def pretrain(out: Path | str, work: Path | str, seed: int = 0, pool: int = POOL, rounds: tuple[Round, ...] = ROUNDS, crowds: int = CROWDS) -> Path:
     """Pretrain the tiny student on one core and write it to `out`; checkpoints in `work`, from which a killed run continues.
 
-    At the end the student is examined on evaluation scenes and its model card written. Returns `out`. Raises InputError where `work` holds a run with other settings.
+    At the end the student is examined on evaluation scenes and its model card written. Returns `out`. Raises InputError where
+    `work` holds a run with other settings.
     """
     import torch
+
+    from helpers.core.model_card import examine, write_card
+    from helpers.core.student import load_student
+
     out, work = Path(out), Path(work)
     work.mkdir(parents=True, exist_ok=True)
     # One thread: on the two logical cores of a small machine a second one gains little, and stalls when anything else runs.
     torch.set_num_threads(1)
-    run = _Pretraining(work, seed, pool, eye_steps, dialogue_steps)
-    run.run()
+    start, seconds, run = work / "random", 0.0, None
+    if not (start / "model.safetensors").exists():
+        tiny.build_student(start, list(lessons.corpus([pool_scene(i) for i in range(min(pool, 6000))], seed)), seed=seed)
+    for number, plan in enumerate(rounds, 1):
+        run = _Pretraining(start, work, plan, seed, pool, crowds)
+        run.run()
+        seconds += run.seconds
+        start = work / f"after-round-{number}"
+        run.model.save_pretrained(start)
+        run.processor.save_pretrained(start)
     save_student(run.model, run.processor, out)
-    finish(out, run)
+    exam = examine(load_student(out))
+    write_card(out, exam, {"seed": seed, "pool": pool, "batch": BATCH, "crowds": crowds, "rounds": rounds}, seconds, sum(p.numel() for p in run.model.parameters()))
     return out
-
-
-def finish(folder: Path, run: _Pretraining) -> None:
-    """Examine the student in `folder` and write its model card."""
-    from helpers.core.model_card import examine, write_card
-    from helpers.core.student import load_student
-    exam = examine(load_student(folder))
-    write_card(folder, exam, run.settings, run.seconds, sum(p.numel() for p in run.model.parameters()))

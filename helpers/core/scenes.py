@@ -30,7 +30,7 @@ from helpers.core.backdrops import GROUND_FAR, GROUND_NEAR, HORIZON, SCENE_SIZE,
 from helpers.core.errors import InputError, ResourceError
 from helpers.core.lexicon import KINDS, KINDS_OF_SETTING, SETTINGS, TIMES, WEATHERS_OF_SETTING
 
-SIZE_FACTORS = {"small": 0.72, "medium": 1.0, "large": 1.32}
+SIZE_FACTORS = {"small": 0.76, "medium": 1.0, "large": 1.3}
 EVALUATION_SHARE = 8  # one combination in so many belongs to evaluation
 JPEG_QUALITY = 92
 # Fliers fit nearly everywhere, large things rarely: these weights even out who keeps the focus company.
@@ -171,7 +171,7 @@ class _Planner:
         left = 4.0
         for i, (kind, size, count, width, height) in enumerate(chosen):
             x = left + gaps[i]
-            near = GROUND_NEAR if height < 62 else GROUND_NEAR - 24
+            near = GROUND_NEAR if height < 82 else GROUND_NEAR - 24
             far = 188 if setting == "harbour" else GROUND_FAR
             floor = self.rng.uniform(far, max(near, far + 4))
             if "floats" in KINDS[kind].roles:
@@ -215,7 +215,7 @@ class _Planner:
         box = [x, y, x + width, y + height]
         if not self._free([x, y, x + width, min(y + height, top - 0.1)] if y + height > top else box, host):
             return False
-        size = "small" if height < 0.86 * KINDS[kind].height else "medium"
+        size = "small" if height < 0.88 * KINDS[kind].height else "medium"
         self.placed.append(Relation(self._new_group(kind, size, [(x, y, width, height)]), "on", host))
         return True
 
