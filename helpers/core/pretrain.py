@@ -4,8 +4,8 @@ A caption's loss alone leaves a small model blind: it learns what captions sound
 vision tower first learns from dense supervision: linear heads on the image tokens predict, for each cell of the
 4×4 grid, which kinds and colours are in it, how many object centres, which size, and from the mean of all cells the
 setting, time and weather. Then the whole model learns dialogues (`lessons.py`), with the heads kept on at a
-small weight; the heads are thrown away at the end. `ROUNDS` does this twice: on scenes alone, and again with crowds
-(`crowds.py`) and heads on every one of the 8×8 patches, since the first round's eyes still mistook kinds.
+small weight; the heads are thrown away at the end. `ROUNDS` does this first on scenes alone, then with crowds
+(`crowds.py`) and heads on every one of the 8×8 patches, since the eyes of the first round still mistook kinds.
 
 Data: scenes of the training side only, never an evaluation combination, with `RARE_KINDS` shown rarely.
 Pictures are kept as uint8 [number, 112, 112, 3] in a memory-mapped file of the work folder; every step draws its
@@ -31,6 +31,7 @@ from helpers.core import lessons, tiny
 from helpers.core.crowds import crowd
 from helpers.core.errors import InputError
 from helpers.core.lexicon import COLOURS, KINDS, RARE_KINDS, SETTINGS, SIZES, TIMES, WEATHERS
+from helpers.core.processes import die_with_parents
 from helpers.core.scenes import SCENE_SIZE, Scene, plan_scene, render
 
 POOL = 12_000
@@ -58,7 +59,7 @@ class Round:
     crowds: int = 0
 
 
-ROUNDS = (Round(1_900, 2_200, stop=3_000), Round(2_600, 1_300, crowds=24))
+ROUNDS = (Round(1_900, 2_200, stop=3_000), Round(2_600, 1_300, stop=1_400, crowds=24), Round(1_500, 1_000, crowds=22))
 
 
 def pool_scene(index: int) -> Scene:
@@ -85,7 +86,7 @@ def draw_pool(work: Path, number: int, source: Callable[[int], Scene] = pool_sce
     if done.exists():
         return numpy.load(path, mmap_mode="r")
     pool = numpy.lib.format.open_memmap(path, "w+", numpy.uint8, (number, tiny.IMAGE_SIZE, tiny.IMAGE_SIZE, 3))
-    with ProcessPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as workers:
+    with ProcessPoolExecutor(max_workers=min(os.cpu_count() or 1, 8), initializer=die_with_parents) as workers:
         for index, pixels in enumerate(tqdm(workers.map(partial(_pixels, source), range(number), chunksize=64), total=number, desc=f"drawing {name}", unit="picture")):
             pool[index] = pixels
     pool.flush()

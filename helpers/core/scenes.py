@@ -29,6 +29,7 @@ from helpers.core.artwork import PALETTE, SUPERSAMPLING, draw_object
 from helpers.core.backdrops import GROUND_FAR, GROUND_NEAR, HORIZON, SCENE_SIZE, Backdrop
 from helpers.core.errors import InputError, ResourceError
 from helpers.core.lexicon import KINDS, KINDS_OF_SETTING, SETTINGS, TIMES, WEATHERS_OF_SETTING
+from helpers.core.processes import die_with_parents
 
 SIZE_FACTORS = {"small": 0.76, "medium": 1.0, "large": 1.3}
 EVALUATION_SHARE = 8  # one combination in so many belongs to evaluation
@@ -361,7 +362,7 @@ def draw_scenes(out: Path | str, train: int, eval: int, seed: int = 0, progress:
         if not truth.exists():
             plan.write_text(lines, encoding="utf-8")
         jobs = [(str(out / s.file), s.to_json()) for s in scenes if not (out / s.file).exists()]
-        with ProcessPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
+        with ProcessPoolExecutor(max_workers=min(os.cpu_count() or 1, 8), initializer=die_with_parents) as pool:
             for _ in tqdm(pool.map(_draw_one, jobs, chunksize=16), total=len(jobs), desc=progress, unit="scene", disable=progress is None):
                 pass
         if not truth.exists():
