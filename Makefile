@@ -1,0 +1,73 @@
+# CaptionLab. `make` alone lists what there is to make.
+# The environment lives in .venv and is made when a target needs it. Settings: PYTHON=…, INSTALLER=pip.
+
+BIN := .venv/bin
+DONE := .venv/.installed
+# The first interpreter that is new enough; 3.11 and 3.12 are the tested ones.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3 python3.13; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+# uv installs in a fraction of pip's time; pip stays as the way out when uv cannot reach the package index.
+INSTALLER ?= uv
+# JupyterLab and Voilà refuse root without being told, as in containers.
+ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.DEFAULT_GOAL := help
+.PHONY: help .venv course lab chat test clean
+
+help:
+	@echo "make course   the whole course on the tiny profile: draw, label, train, describe, score; report in results/"
+	@echo "make lab      JupyterLab on notebooks/"
+	@echo "make chat     the chat notebook as a web page on 127.0.0.1"
+	@echo "make test     every test, then every notebook"
+	@echo "make .venv    the environment alone, exact versions"
+	@echo "make clean    remove what runs made; .venv and paid labels stay"
+
+.venv: $(DONE)
+
+# .installing stands while an installation is under way: one that was killed starts from nothing, not from halves.
+# .installed is written last. The import at the end proves the installation and lets Python compile what the course
+# will load, so that the first command is as quick as the second.
+$(DONE): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then echo "error: no Python 3.11 or newer found; install one, or name it: make .venv PYTHON=/path/to/python3.11" >&2; exit 1; fi
+	@if [ -e .venv/.installing ] || ! { [ ! -e .venv ] || .venv/bin/python -c ''; } 2>/dev/null; then echo "removing an unfinished .venv"; rm -rf .venv; fi
+	@echo "making .venv with $(PYTHON) (a download of 3 GB the first time, 7 GB on disk)"
+	@mkdir -p .venv && touch .venv/.installing
+	@if [ ! -x $(BIN)/pip ]; then $(PYTHON) -m venv .venv; fi
+	@if [ "$(INSTALLER)" = uv ] && $(BIN)/pip install --quiet --constraint constraints.txt uv; then \
+		index="$$($(BIN)/pip config get :env:.index-url 2>/dev/null || $(BIN)/pip config get global.index-url 2>/dev/null || true)"; \
+		if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
+		$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[test]' \
+		|| { echo "uv did not succeed; trying pip"; $(BIN)/pip install --progress-bar off --constraint constraints.txt --editable '.[test]'; }; \
+	else \
+		$(BIN)/pip install --progress-bar off --constraint constraints.txt --editable '.[test]'; \
+	fi
+	@echo "checking that everything loads"
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -W ignore -c 'from helpers import environment; environment.load_everything()'
+	@rm -f .venv/.installing
+	@touch $(DONE)
+	@echo "done: .venv is ready"
+
+course: $(DONE)
+	@echo "the whole course on the tiny profile; killed, it continues where it stopped"
+	@$(BIN)/captionlab course
+
+lab: $(DONE)
+	@echo "JupyterLab on notebooks/; stop it with Ctrl-C"
+	@$(BIN)/jupyter lab --notebook-dir=notebooks $(ROOT_FLAG)
+
+chat: $(DONE)
+	@if [ ! -f notebooks/06_chat.ipynb ]; then echo "error: notebooks/06_chat.ipynb is not part of this version, so there is nothing to serve" >&2; exit 1; fi
+	@echo "serving the chat on 127.0.0.1; stop it with Ctrl-C"
+	@$(BIN)/voila notebooks/06_chat.ipynb --Voila.ip=127.0.0.1 $(ROOT_FLAG)
+
+test: $(DONE)
+	@echo "tests of every helper, then every notebook"
+	@$(BIN)/python -m pytest
+
+# Labels may have cost money: stores (*.sqlite) stay wherever they are.
+clean:
+	@echo "removing results/, finetune/data/, finetune/output/ and caches; .venv and label stores (*.sqlite) stay"
+	@for d in results finetune/data finetune/output; do \
+		if [ -d $$d ]; then find $$d -type f ! -name '*.sqlite*' -delete; find $$d -depth -type d -empty -delete; fi; done
+	@find helpers tests notebooks finetune -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf .pytest_cache build *.egg-info notebooks/.ipynb_checkpoints
