@@ -1,0 +1,260 @@
+"""The `captionlab` command: thin, each command a few lines around a helper.
+
+Nothing heavy is imported before a command needs it, so `captionlab --help` answers at once. Faults meant for people
+(`CaptionLabError`) come out as one line, `error: …`, with exit code 1; wrong usage exits with 2, Ctrl-C with 130.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from helpers.core.errors import CaptionLabError, InputError
+
+Language = Literal["en", "zh"]
+Tokenizer = Literal["ptb", "jieba", "char", "none"]
+FULL_DISK = ("No space left on device", "database or disk is full", "not enough space on the disk")
+
+
+class Commands(TyperGroup):
+    """The group of all commands; turns faults into one line and an exit code, and leaves bugs their traceback."""
+
+    def invoke(self, ctx: typer.Context) -> object:
+        """Run the command asked for."""
+        try:
+            return super().invoke(ctx)
+        except CaptionLabError as error:
+            _complain(f"error: {error}")
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as error:
+            _complain("stopped; the same command continues where long work was")
+            raise typer.Exit(130) from error
+        except BrokenPipeError as error:
+            # Whoever read our output (head, less) has left; without this, Python complains once more while it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from error
+        except Exception as error:
+            if not is_disk_full(error):
+                raise
+            _complain("error: the disk is full: free some space and run the same command again; what was finished is kept.")
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  context_settings={"help_option_names": ["-h", "--help"]},
+                  help="Teach a small vision-language model to describe pictures: draw, label, train, describe, score.")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether `error`, or anything that led to it, says that the disk is full, in the words of Python, SQLite or Rust."""
+    return any((isinstance(cause, OSError) and cause.errno == errno.ENOSPC) or any(words in str(cause) for words in FULL_DISK)
+               for cause in _causes(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """`error` and the chain of errors behind it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _complain(sentence: str) -> None:
+    """One sentence to stderr, on a line of its own also after an unfinished progress bar."""
+    typer.echo(sentence, err=True)
+
+
+@app.command()
+def doctor(profile: Annotated[str | None, typer.Option(help="tiny or lab; else CAPTIONLAB_PROFILE, else tiny")] = None) -> None:
+    """What this machine has and lacks, what each lack disables, how to mend it. Exit code 1 when tiny cannot run."""
+    from rich.console import Console
+
+    from helpers import environment
+    from helpers.core.profiles import load_profile
+
+    console = Console()
+    chosen = load_profile(profile)
+    with console.status("looking around"):
+        checks = environment.examine(chosen)
+    console.print(environment.table(checks))
+    fit = environment.works(checks)
+    console.print("The tiny profile works here: make course" if fit else "The tiny profile does not work here yet: mend what is marked needed.")
+    raise typer.Exit(0 if fit else 1)
+
+
+@app.command()
+def scenes(
+    out: Annotated[Path, typer.Option(help="folder for Train/, Val/ and scenes.jsonl, the truth")],
+    train: Annotated[int, typer.Option(min=0, help="number of training scenes")],
+    evaluation: Annotated[int, typer.Option("--eval", min=0, help="number of evaluation scenes")],
+    seed: Annotated[int, typer.Option(help="same seed, same pixels")] = 0,
+) -> None:
+    """Draw scenes whose contents are known exactly."""
+    from helpers.core.scenes import draw_scenes
+
+    drawn = draw_scenes(out, train=train, eval=evaluation, seed=seed)
+    typer.echo(f"{len(drawn)} scenes in {out}; their truth in {out / 'scenes.jsonl'}")
+
+
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Option(help="folder for the finished student")],
+    work: Annotated[Path, typer.Option(help="folder for checkpoints, from which a killed run continues")] = Path("results/pretraining"),
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Make the tiny student from nothing: its eyes first, then short captions (up to 90 minutes on two cores)."""
+    from helpers.core import pretrain as pretraining
+
+    typer.echo(f"the student is in {pretraining.pretrain(out, work=work, seed=seed)}")
+
+
+@app.command()
+def label(
+    images: Annotated[Path, typer.Option(help="folder of pictures")],
+    store: Annotated[Path, typer.Option(help="SQLite file for the labels; made when missing, continued when there")],
+    dimension: Annotated[list[str], typer.Option(help="what to ask about; may be given several times")] = ["main"],
+    language: Annotated[Language, typer.Option(help="of questions and answers")] = "en",
+    model: Annotated[str, typer.Option(help="the teacher's model id")] = "qwen3-vl-plus",
+    rpm: Annotated[float | None, typer.Option(help="requests a minute; without it, the endpoint sets the pace")] = None,
+    concurrency: Annotated[int, typer.Option(help="requests under way at once")] = 8,
+    limit: Annotated[int | None, typer.Option(help="at most so many pictures, the first by path")] = None,
+    seed: Annotated[int, typer.Option(help="sampling seed; part of what makes a label the same")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print pictures, requests, tokens and cost; send nothing")] = False,
+) -> None:
+    """Ask the teacher about every picture. Without DASHSCOPE_API_KEY and DASHSCOPE_HTTP_BASE_URL that is the offline stand-in."""
+    from helpers.dataset import label_images
+
+    typer.echo(label_images(images, store, dimension, language, model, rpm, concurrency, limit, dry_run, seed=seed, say=typer.echo))
+
+
+@app.command()
+def build(
+    store: Annotated[Path, typer.Option(help="SQLite file that `captionlab label` wrote")],
+    out: Annotated[Path, typer.Option(help="folder for train.json and eval.json")],
+    eval_fraction: Annotated[float | None, typer.Option(help="share of pictures outside Train/ and Val/ that goes to eval.json")] = None,
+    seed: Annotated[int, typer.Option(help="of that share")] = 0,
+) -> None:
+    """Write train.json and eval.json from a label store."""
+    from helpers import dataset
+
+    typer.echo(dataset.build(store, out, eval_fraction, seed=seed))
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(help="train.json, eval.json or output.json")]) -> None:
+    """Name every fault of a conversation file with its sample; exit code 1 if there is any."""
+    from helpers.core.conversations import check_conversations
+
+    faults = check_conversations(file)
+    for fault in faults:
+        typer.echo(f"{fault.sample}: {fault.message}")
+    typer.echo(f"{file}: {len(faults)} fault(s)" if faults else f"{file}: no fault")
+    raise typer.Exit(1 if faults else 0)
+
+
+@app.command()
+def caption(
+    output: Annotated[Path, typer.Option(help="output.json to write")],
+    model: Annotated[str, typer.Option(help="tiny, a folder, or a model id of the Hugging Face hub")] = "tiny",
+    adapter: Annotated[Path | None, typer.Option(help="folder with a LoRA adapter")] = None,
+    images: Annotated[Path | None, typer.Option(help="folder of pictures to describe")] = None,
+    data: Annotated[Path | None, typer.Option(help="eval.json whose pictures and questions to use")] = None,
+    question: Annotated[str | None, typer.Option(help="ask this instead of the file's or the course's main question")] = None,
+    language: Annotated[Language, typer.Option(help="of the course's main question")] = "en",
+    batch_size: Annotated[int, typer.Option(min=1, help="pictures described at once")] = 32,
+    num_beams: Annotated[int, typer.Option(min=1, help="1: greedy; more: beam search")] = 1,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="longest answer in tokens")] = 256,
+) -> None:
+    """Let a model describe pictures, and write its words as output.json."""
+    if (images is None) == (data is None):
+        raise typer.BadParameter("give either --images DIR or --data eval.json")
+    from helpers.core.captions import caption_samples, samples_from_folder
+    from helpers.core.conversations import read_conversations, write_conversations
+    from helpers.core.prompts import question as course_question
+
+    if data is not None:
+        samples = read_conversations(data)
+    else:
+        samples = samples_from_folder(images, question or course_question("main", language), output)
+    from helpers.core.student import load_student
+
+    student = load_student(model, adapter)
+    answered = caption_samples(student, samples, question, batch_size=batch_size, num_beams=num_beams, max_new_tokens=max_new_tokens)
+    typer.echo(f"{len(answered)} descriptions in {write_conversations(output, answered)}")
+
+
+@app.command()
+def metrics(
+    references: Annotated[Path, typer.Option(help="eval.json; its answers are the references")],
+    predictions: Annotated[list[Path], typer.Option(help="output.json of a system; may be given several times")],
+    language: Annotated[Language, typer.Option(help="of the captions")],
+    tokenizer: Annotated[Tokenizer | None, typer.Option(help="default: ptb for en, jieba for zh")] = None,
+    output: Annotated[Path | None, typer.Option(help="metrics.json to write")] = None,
+) -> None:
+    """Score one system or several against the references: BLEU, METEOR, ROUGE-L, CIDEr, with intervals."""
+    from helpers.core.report import Report, print_table
+    from helpers.metrics import score_systems, write_metrics
+
+    result = score_systems(references, name_systems(predictions), language, tokenizer)
+    print_table(Report(result, truth={}, losses={}, shown=[], seconds={}, facts=[]))
+    if output is not None:
+        typer.echo(f"scores in {write_metrics(result, output)}")
+
+
+def name_systems(files: list[Path]) -> dict[str, Path]:
+    """A system's name for each file: its folder for results/<system>/output.json, otherwise its stem.
+
+    Raises: InputError when two files would get one name.
+    """
+    systems: dict[str, Path] = {}
+    for file in files:
+        name = file.resolve().parent.name if file.stem == "output" else file.stem
+        if name in systems:
+            raise InputError(f"{systems[name]} and {file} would both be called {name!r}; rename one of the files or folders.")
+        systems[name] = file
+    return systems
+
+
+@app.command()
+def course(
+    profile: Annotated[str | None, typer.Option(help="tiny or lab; else CAPTIONLAB_PROFILE, else tiny")] = None,
+    images: Annotated[Path | None, typer.Option(help="your own pictures in place of drawn scenes; needs a real teacher")] = None,
+    out: Annotated[Path, typer.Option(help="folder for everything that the course makes")] = Path("results"),
+    language: Annotated[Language | None, typer.Option(help="default: the profile's")] = None,
+    seed: Annotated[int, typer.Option(help="same seed, same table")] = 0,
+    train: Annotated[int, typer.Option(min=2, help="training scenes to draw")] = 1957,
+    evaluation: Annotated[int, typer.Option("--eval", min=2, help="evaluation scenes to draw")] = 368,
+) -> None:
+    """The whole course in one run, from pictures to a report; killed, it continues where it stopped."""
+    from helpers.core.profiles import load_profile
+    from helpers.course import run_course
+
+    run_course(load_profile(profile), images, out, seed=seed, language=language, train=train, eval=evaluation, say=typer.echo)
+    typer.echo(f"the report: {out / 'report.html'}")
+
+
+@app.command()
+def standin(
+    scenes: Annotated[Path | None, typer.Option(help="folder of drawn scenes, or a scenes.jsonl; without it, photographs only")] = None,
+    port: Annotated[int, typer.Option(help="0 takes a free one")] = 0,
+    seed: Annotated[int, typer.Option(help="of the mistakes it makes")] = 0,
+) -> None:
+    """Run the offline stand-in for Qwen-VL in the foreground: DashScope's protocol on 127.0.0.1, until Ctrl-C."""
+    from helpers.core.standin import serve
+
+    serve(scenes, port, seed=seed, say=typer.echo)
+
+
+if __name__ == "__main__":
+    main()
