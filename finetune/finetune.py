@@ -157,6 +157,7 @@ class RunFolder(TrainerCallback):
         return self.seconds_before + time.perf_counter() - self.start
 
     def write(self, **line) -> None:
+        """Append one line to progress.jsonl."""
         with (self.folder / runs.PROGRESS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
