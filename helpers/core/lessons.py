@@ -8,7 +8,7 @@ presence, places and relations.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from helpers.core import speech
 from helpers.core.lexicon import COLOURS, KINDS, KINDS_OF_SETTING, SETTINGS, TIMES, WEATHERS
@@ -85,7 +85,10 @@ def _list(scene: Scene, language: str, rng: random.Random) -> Lesson:
     return ("List the objects from left to right.", things) if language == "en" else ("从左到右列出物体。", things)
 
 
-_PARTS = (_colour, _count, _presence, _relation, _surroundings, _list, _list)
+# What can be asked about a part of a scene: `f(scene, language, rng)` gives a lesson, or None where there is nothing to ask.
+PARTS: dict[str, Callable[[Scene, str, random.Random], Lesson | None]] = {
+    "colour": _colour, "count": _count, "presence": _presence, "relation": _relation, "surroundings": _surroundings, "list": _list}
+_ASKED = (*PARTS.values(), _list)  # lists teach the most about looking everywhere: twice as often
 
 
 def dialogue(scene: Scene, rng: random.Random) -> list[Lesson]:
@@ -94,7 +97,7 @@ def dialogue(scene: Scene, rng: random.Random) -> list[Lesson]:
     turns = [describe(scene, language, rng)]
     lesson = None
     while lesson is None:
-        lesson = rng.choice(_PARTS)(scene, language, rng)
+        lesson = rng.choice(_ASKED)(scene, language, rng)
     turns.append(lesson)
     rng.shuffle(turns)
     return turns

@@ -44,14 +44,17 @@ def examine(student, number: int = 400) -> dict:
     rng = random.Random(EXAM_SEED)
     for part in ("colour", "count", "presence", "relation", "surroundings"):
         asked = [(picture, lesson) for scene, picture, language in zip(scenes, pictures, languages)
-                 if (lesson := getattr(lessons, f"_{part}")(scene, language, rng))]
+                 if (lesson := lessons.PARTS[part](scene, language, rng))]
         answers = student.describe([picture for picture, _ in asked], [question for _, (question, _) in asked], max_new_tokens=48, progress=f"asking about {part}")
         result[f"answers_{part}"] = sum(a == reply for a, (_, (_, reply)) in zip(answers, asked)) / len(asked)
     return result
 
 
-def write_card(folder: Path, exam: dict, settings: dict, seconds: float, parameters: int) -> Path:
-    """Write README.md beside the weights in `folder`. seconds: of training on one core; settings: of `pretrain`."""
+def write_card(folder: Path, exam: dict, settings: dict, seconds: float, parameters: int, remark: str = "") -> Path:
+    """Write README.md beside the weights in `folder`.
+
+    exam: from `examine`.  settings: of `pretrain`.  seconds: of training on one core.  remark: a sentence on how these weights differ.
+    """
     def percent(name: str) -> str:
         return f"{100 * exam[name]:.1f} %" if name in exam else "not measured"
 
@@ -84,7 +87,7 @@ model = AutoModelForImageTextToText.from_pretrained("data/models/minicpmv-tiny")
 
 Eyes: dense supervision of the vision tower (which kinds, colours, how many and how large in each of 16 cells; setting, time, weather), with heads that are
 thrown away afterwards. Dialogues: short captions and questions in both languages. {seconds / 60:.0f} minutes on one CPU core. Weights are stored as
-float16 and load as float32. {rare.capitalize()} were shown rarely, so that fine-tuning has something to learn.
+float16 and load as float32.{f" {remark}" if remark else ""} {rare.capitalize()} were shown rarely, so that fine-tuning has something to learn.
 
 ## How well it does
 
