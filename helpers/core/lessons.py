@@ -12,24 +12,24 @@ from collections.abc import Callable, Iterator
 
 from helpers.core import speech
 from helpers.core.lexicon import COLOURS, KINDS, KINDS_OF_SETTING, SETTINGS, TIMES, WEATHERS
+from helpers.core.prompts import question
 from helpers.core.scenes import Scene
 
 Lesson = tuple[str, str]
 
+# Further wordings of the describing question, besides the course's own.
 DESCRIBE = {
-    "en": ("Please tell me what scene this photo shows, and name as many of the objects in the picture as possible.",
-           "Describe the picture.", "Describe this image.", "What is in the picture?", "What do you see?", "What is this?", "Write a caption for this picture.",
+    "en": ("Describe the picture.", "Describe this image.", "What is in the picture?", "What do you see?", "What is this?", "Write a caption for this picture.",
            "Please describe this picture in detail.", "Describe the objects in the picture.", "What does this photo show?"),
-    "zh": ("请告诉我这张照片记录了一个什么场景，尽可能包含图像中出现的所有物体。",
-           "描述这张图片。", "请描述这张照片。", "图片里有什么？", "你看到了什么？", "这是什么？", "请给这张图片写一个标题。",
+    "zh": ("描述这张图片。", "请描述这张照片。", "图片里有什么？", "你看到了什么？", "这是什么？", "请给这张图片写一个标题。",
            "请详细描述这张图片。", "请描述图中的物体。", "这张照片里有什么？"),
 }
 
 
 def describe(scene: Scene, language: str, rng: random.Random) -> Lesson:
     """A describing question, the course's main one in half of the cases, and its alt-text."""
-    questions = DESCRIBE[language]
-    return (questions[0] if rng.random() < 0.5 else rng.choice(questions[1:])), speech.alt_text(scene, language)
+    others = DESCRIBE[language]
+    return (question("main", language) if rng.random() < 0.5 else rng.choice(others)), speech.alt_text(scene, language)
 
 
 def _colour(scene: Scene, language: str, rng: random.Random) -> Lesson | None:
@@ -85,17 +85,26 @@ def _list(scene: Scene, language: str, rng: random.Random) -> Lesson:
     return ("List the objects from left to right.", things) if language == "en" else ("从左到右列出物体。", things)
 
 
+def _dimension(scene: Scene, language: str, rng: random.Random) -> Lesson:
+    """The course's question about one dimension, answered in full: where the student learns the words of the teacher's manner."""
+    dimension = rng.choice(speech.DIMENSIONS[1:])
+    return question(dimension, language), speech.answer(scene, language, dimension, seed=str(rng.random()))
+
+
 # What can be asked about a part of a scene: `f(scene, language, rng)` gives a lesson, or None where there is nothing to ask.
 PARTS: dict[str, Callable[[Scene, str, random.Random], Lesson | None]] = {
     "colour": _colour, "count": _count, "presence": _presence, "relation": _relation, "surroundings": _surroundings, "list": _list}
 _ASKED = (*PARTS.values(), _list)  # lists teach the most about looking everywhere: twice as often
 
 
-def dialogue(scene: Scene, rng: random.Random) -> list[Lesson]:
-    """Two turns about one scene in one language: a description and a question about a part, in either order."""
+def dialogue(scene: Scene, rng: random.Random, dimensions: float = 0.0) -> list[Lesson]:
+    """Two turns about one scene in one language: a description and a question about a part, in either order.
+
+    dimensions: the share of second turns that ask one of the course's dimensions instead of a part.
+    """
     language = rng.choice(("en", "zh"))
     turns = [describe(scene, language, rng)]
-    lesson = None
+    lesson = _dimension(scene, language, rng) if dimensions and rng.random() < dimensions else None
     while lesson is None:
         lesson = rng.choice(_ASKED)(scene, language, rng)
     turns.append(lesson)
@@ -107,11 +116,10 @@ def corpus(scenes: list[Scene], seed: int = 0) -> Iterator[str]:
     """Text in every manner the course speaks, for training the tokenizer."""
     rng = random.Random(seed)
     for scene in scenes:
-        for question, answer in dialogue(scene, rng):
-            yield question
-            yield answer
+        for turn in dialogue(scene, rng):
+            yield from turn
         for language in ("en", "zh"):
             for dimension in speech.DIMENSIONS:
                 yield speech.answer(scene, language, dimension, seed=str(rng.random()))
     for language in ("en", "zh"):
-        yield from DESCRIBE[language] * 20
+        yield from (question("main", language), *DESCRIBE[language]) * 20

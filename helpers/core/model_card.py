@@ -11,6 +11,7 @@ from pathlib import Path
 
 from helpers.core import lessons, speech
 from helpers.core.lexicon import KINDS, RARE_KINDS
+from helpers.core.prompts import question
 from helpers.core.scenes import plan_scene, render
 from helpers.core.truth import score, summarise
 
@@ -26,7 +27,7 @@ def examine(student, number: int = 400) -> dict:
     scenes = [plan_scene(EXAM_SEED + i, evaluation=True) for i in range(number)]
     pictures = [render(scene) for scene in scenes]
     languages = ["en" if i % 2 == 0 else "zh" for i in range(number)]
-    questions = [lessons.DESCRIBE[language][0] for language in languages]
+    questions = [question("main", language) for language in languages]
     captions = student.describe(pictures, questions, max_new_tokens=64, progress="describing")
     wanted = [speech.alt_text(scene, language) for scene, language in zip(scenes, languages)]
     result: dict = {"pictures": number}
@@ -45,9 +46,19 @@ def examine(student, number: int = 400) -> dict:
     for part in ("colour", "count", "presence", "relation", "surroundings"):
         asked = [(picture, lesson) for scene, picture, language in zip(scenes, pictures, languages)
                  if (lesson := lessons.PARTS[part](scene, language, rng))]
-        answers = student.describe([picture for picture, _ in asked], [question for _, (question, _) in asked], max_new_tokens=48, progress=f"asking about {part}")
+        answers = student.describe([picture for picture, _ in asked], [asking for _, (asking, _) in asked], max_new_tokens=48, progress=f"asking about {part}")
         result[f"answers_{part}"] = sum(a == reply for a, (_, (_, reply)) in zip(answers, asked)) / len(asked)
     return result
+
+
+def _tell(plan) -> str:
+    """A round of `pretrain` in words."""
+    end = plan.stop or plan.eye_steps + plan.dialogue_steps
+    eyes, dialogues = min(plan.eye_steps, end), max(0, end - plan.eye_steps)
+    return ", then ".join(filter(None, (
+        f"{eyes} steps of eyes" + (", mostly on crowds" if plan.crowds else "") if eyes else "",
+        f"{dialogues} steps of dialogues" + (f", {100 * plan.dimensions:.0f} % of the second questions about a dimension of the course" if plan.dimensions else "")
+        if dialogues else "")))
 
 
 def write_card(folder: Path, exam: dict, settings: dict, seconds: float, parameters: int, remark: str = "") -> Path:
@@ -58,8 +69,7 @@ def write_card(folder: Path, exam: dict, settings: dict, seconds: float, paramet
     def percent(name: str) -> str:
         return f"{100 * exam[name]:.1f} %" if name in exam else "not measured"
 
-    rounds = "\n".join(f"{number}. {r.eye_steps} steps of eyes{', mostly on crowds' if r.crowds else ''}, then {(r.stop or r.eye_steps + r.dialogue_steps) - r.eye_steps} of dialogues"
-                       for number, r in enumerate(settings["rounds"], 1))
+    rounds = "\n".join(f"{number}. {_tell(plan)}" for number, plan in enumerate(settings["rounds"], 1))
     rare = ", ".join(KINDS[kind].plural_en for kind in RARE_KINDS)
     card = f"""---
 license: apache-2.0

@@ -50,16 +50,18 @@ class Round:
 
     eye_steps, dialogue_steps: of `BATCH` pictures, each phase with its own learning rate schedule.  stop: end the round
     after so many steps in all, before its schedule ends (None: at the end).  crowds: how many of a batch's pictures are crowds
-    while the eyes learn; with any, heads on the patches learn as well.
+    while the eyes learn; with any, heads on the patches learn as well.  dimensions: share of dialogues that ask a dimension of the
+    course, in the words of the teacher's manner.
     """
 
     eye_steps: int
     dialogue_steps: int
     stop: int | None = None
     crowds: int = 0
+    dimensions: float = 0.0
 
 
-ROUNDS = (Round(1_900, 2_200, stop=3_000), Round(2_600, 1_300, stop=1_400, crowds=24), Round(1_500, 1_000, crowds=22))
+ROUNDS = (Round(1_900, 2_200, stop=3_000), Round(2_600, 1_300, stop=1_400, crowds=24), Round(1_500, 1_000, crowds=22), Round(0, 300, dimensions=0.7))
 
 
 def pool_scene(index: int) -> Scene:
@@ -202,8 +204,8 @@ class _Pretraining:
         eyes = self.plan.eye_steps
         start, end = (0, eyes) if self.step < eyes else (eyes, eyes + self.plan.dialogue_steps)
         done = (self.step - start) / max(1, end - start)
-        lowest = 0.25 if start == 0 else 0.01
-        return min(1.0, (self.step - start + 1) / 100) * (lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * done))) * (1.2e-3 if start == 0 else 1e-3)
+        lowest, highest = (0.25, 1.2e-3) if self.step < eyes else (0.01, 1e-3)
+        return min(1.0, (self.step - start + 1) / 100) * highest * (lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * done)))
 
     def batch(self, rng: random.Random, crowds: int = 0) -> tuple:
         """Pixels [1, 3, 14, patches], targets of the heads, and scenes of one batch, of which the last `crowds` are crowds."""
@@ -228,7 +230,7 @@ class _Pretraining:
         texts, answers = [], tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
         for scene in scenes:
             messages = []
-            for question, answer in lessons.dialogue(scene, rng):
+            for question, answer in lessons.dialogue(scene, rng, self.plan.dimensions):
                 content = [{"type": "text", "text": question}]
                 messages += [{"role": "user", "content": content if messages else [{"type": "image"}, *content]}, {"role": "assistant", "content": answer}]
             texts.append(tokenizer.apply_chat_template(messages, chat_template=self.processor.chat_template, tokenize=False).replace(self.processor.image_token, image))
@@ -268,7 +270,7 @@ class _Pretraining:
                 states = self.model.model(input_ids=ids, mm_encoder_outputs={"image": seen}, use_cache=False).last_hidden_state
                 answers = labels[:, 1:] != -100  # logits only where an answer is predicted: most of the vocabulary's cost saved
                 said = torch.nn.functional.cross_entropy(self.model.lm_head(states[:, :-1][answers]), labels[:, 1:][answers])
-                shown, loss = said, said + HEAD_WEIGHT * loss
+                shown, loss = said, said + (HEAD_WEIGHT * loss if eyes else 0.0)  # heads that never learned alone would only disturb
             else:
                 shown = loss
             self.optimizer.zero_grad(set_to_none=True)
