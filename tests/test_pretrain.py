@@ -122,3 +122,11 @@ def test_the_shipped_student_is_small_and_whole():
     assert 4e6 < sum(p.numel() for p in model.parameters()) < 7e6
     assert "How well it does" in (STUDENT / "README.md").read_text(encoding="utf-8")
     assert json.loads((STUDENT / "processor_config.json").read_text())["image_processor"]["scale_resolution"] == tiny.IMAGE_SIZE
+
+
+def test_crowds_show_many_objects_of_every_kind_that_hide_each_other_little():
+    crowds = [pretrain.crowd_scene(i) for i in range(400)]
+    objects = [o for c in crowds for o in c.objects]
+    assert len(objects) / len(crowds) > 4 and {o.kind for o in objects} == set(KINDS)
+    assert all(0 <= o.box[0] < o.box[2] <= 224 and 0 <= o.box[1] < o.box[3] <= 224 for o in objects)
+    assert crowds[0] == pretrain.crowd_scene(0) != crowds[1]
