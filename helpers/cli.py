@@ -179,12 +179,12 @@ def caption(
     """Let a model describe pictures, and write its words as output.json."""
     if (images is None) == (data is None):
         raise typer.BadParameter("give either --images DIR or --data eval.json")
-    from helpers.core.captions import caption_samples, samples_from_folder
+    from helpers.core.captions import as_seen_from, caption_samples, samples_from_folder
     from helpers.core.conversations import read_conversations, write_conversations
     from helpers.core.prompts import question as course_question
 
     if data is not None:
-        samples = read_conversations(data)
+        samples = as_seen_from(read_conversations(data), output)
     else:
         samples = samples_from_folder(images, question or course_question("main", language), output)
     from helpers.core.student import load_student

@@ -41,6 +41,17 @@ def samples_from_folder(folder: Path, question: str, output: Path) -> list[Sampl
             for stem, path in first.items()]
 
 
+def as_seen_from(samples: Sequence[Sample], output: Path) -> list[Sample]:
+    """The samples with pictures that are found from the file `output` as well: a path that is not is written anew."""
+    from helpers.core.conversations import resolve_image
+
+    def found(sample: Sample) -> bool:
+        path = resolve_image(sample.image, output)
+        return path is not None and path.resolve() == sample.path.resolve()
+
+    return [sample if found(sample) else replace(sample, image=_seen_from(output.parent, sample.path)) for sample in samples]
+
+
 def _seen_from(folder: Path, path: Path) -> str:
     """`path` relative to `folder`, so that both can be moved together; absolute where they share no drive (Windows)."""
     try:

@@ -105,9 +105,9 @@ class StandIn:
 def serve(scenes: Path | str | None = None, port: int = 0, faults: Faults = Faults(), seed: int = 0, say=print) -> None:
     """Runs the stand-in in the foreground until Ctrl-C. `say` takes the lines that tell how to use it. Raises as `StandIn`."""
     with StandIn(scenes, faults, port, seed) as teacher:
-        say(f"The {SOURCE} listens on {teacher.base_url} and knows {teacher.pictures} pictures. Ctrl-C ends it.")
-        say(f"export DASHSCOPE_HTTP_BASE_URL={teacher.base_url} DASHSCOPE_API_KEY={KEY}")
         try:
+            say(f"The {SOURCE} listens on {teacher.base_url} and knows {teacher.pictures} pictures. Ctrl-C ends it.")
+            say(f"export DASHSCOPE_HTTP_BASE_URL={teacher.base_url} DASHSCOPE_API_KEY={KEY}")
             threading.Event().wait()
         except KeyboardInterrupt:
             say(f"Answered: {teacher.meter.to_dict()}")
