@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 # uv installs in a fraction of pip's time; pip stays as the way out when uv cannot reach the package index.
 INSTALLER ?= uv
-# JupyterLab and Voilà refuse root without being told, as in containers.
+# JupyterLab refuses root without being told, as in containers.
 ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
@@ -58,7 +58,7 @@ lab: $(DONE)
 chat: $(DONE)
 	@if [ ! -f notebooks/06_chat.ipynb ]; then echo "error: notebooks/06_chat.ipynb is not part of this version, so there is nothing to serve" >&2; exit 1; fi
 	@echo "serving the chat on 127.0.0.1; stop it with Ctrl-C"
-	@$(BIN)/voila notebooks/06_chat.ipynb --Voila.ip=127.0.0.1 $(ROOT_FLAG)
+	@$(BIN)/voila notebooks/06_chat.ipynb --Voila.ip=127.0.0.1
 
 test: $(DONE)
 	@echo "tests of every helper, then every notebook"
