@@ -12,7 +12,7 @@ from helpers.core.lexicon import COLOURS, KINDS, RARE_KINDS
 from helpers.core.paths import STUDENT
 from helpers.core.scenes import is_evaluation
 
-PLAN = pretrain.Round(6, 6, crowds=2)
+PLAN = pretrain.Plan(6, 6, crowds=2)
 SMALL = {"plan": PLAN, "seed": 0, "pool": 24, "crowds": 6}
 
 

@@ -51,25 +51,14 @@ def examine(student, number: int = 400) -> dict:
     return result
 
 
-def _tell(plan) -> str:
-    """A round of `pretrain` in words."""
-    end = plan.stop or plan.eye_steps + plan.dialogue_steps
-    eyes, dialogues = min(plan.eye_steps, end), max(0, end - plan.eye_steps)
-    return ", then ".join(filter(None, (
-        f"{eyes} steps of eyes" + (", mostly on crowds" if plan.crowds else "") if eyes else "",
-        f"{dialogues} steps of dialogues" + (f", {100 * plan.dimensions:.0f} % of the second questions about a dimension of the course" if plan.dimensions else "")
-        if dialogues else "")))
-
-
-def write_card(folder: Path, exam: dict, settings: dict, seconds: float, parameters: int, remark: str = "") -> Path:
+def write_card(folder: Path, exam: dict, settings: dict, seconds: float, parameters: int) -> Path:
     """Write README.md beside the weights in `folder`.
 
-    exam: from `examine`.  settings: of `pretrain`.  seconds: of training on one core.  remark: a sentence on how these weights differ.
+    exam: from `examine`.  settings: of `pretrain`.  seconds: of training on one core.
     """
     def percent(name: str) -> str:
         return f"{100 * exam[name]:.1f} %" if name in exam else "not measured"
 
-    rounds = "\n".join(f"{number}. {_tell(plan)}" for number, plan in enumerate(settings["rounds"], 1))
     rare = ", ".join(KINDS[kind].plural_en for kind in RARE_KINDS)
     card = f"""---
 license: apache-2.0
@@ -91,13 +80,14 @@ model = AutoModelForImageTextToText.from_pretrained("data/models/minicpmv-tiny")
 
 ## How it was made
 
-`captionlab pretrain`, seed {settings['seed']}, on {settings['pool']} scenes of the training side and {settings['crowds']} crowds of objects, drawn for this purpose, {settings['batch']} pictures a step:
+`captionlab pretrain`, seed {settings['seed']}, on {settings['pool']} scenes of the training side and {settings['crowd_pool']} crowds of objects, drawn for this purpose, {settings['batch']} pictures a step:
 
-{rounds}
+1. {settings['eye_steps']} steps of eyes, {settings['crowds']} pictures of each a crowd
+2. {settings['dialogue_steps']} steps of dialogues, {100 * settings['dimensions']:.0f} % of the second questions about a dimension of the course
 
-Eyes: dense supervision of the vision tower (which kinds, colours, how many and how large in each of 16 cells; setting, time, weather), with heads that are
-thrown away afterwards. Dialogues: short captions and questions in both languages. {seconds / 60:.0f} minutes on one CPU core. Weights are stored as
-float16 and load as float32.{f" {remark}" if remark else ""} {rare.capitalize()} were shown rarely, so that fine-tuning has something to learn.
+Eyes: dense supervision of the vision tower (which kinds, colours, how many and how large in each of 16 cells; kind and colour over each of 64 patches; setting, time, weather),
+with heads that are thrown away afterwards. Dialogues: short captions and questions in both languages. Muon for the matrices inside the layers, AdamW for the rest. {seconds / 60:.0f} minutes on one CPU core. Weights are stored as
+float16 and load as float32. {rare.capitalize()} were shown rarely, so that fine-tuning has something to learn.
 
 ## How well it does
 

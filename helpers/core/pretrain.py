@@ -1,11 +1,10 @@
 """Pretrains the tiny student on one CPU core: its eyes first, then short captions and questions.
 
 A caption's loss alone leaves a small model blind: it learns what captions sound like and never looks. So the
-vision tower first learns from dense supervision: linear heads on the image tokens predict, for each cell of the
-4×4 grid, which kinds and colours are in it, how many object centres, which size, and from the mean of all cells the
-setting, time and weather. Then the whole model learns dialogues (`lessons.py`), with the heads kept on at a
-small weight; the heads are thrown away at the end. `ROUNDS` does this first on scenes alone, then with crowds
-(`crowds.py`) and heads on every one of the 8×8 patches, since the eyes of the first round still mistook kinds.
+vision tower first learns from dense supervision, mostly on crowds of objects (`crowds.py`): linear heads on the image
+tokens predict, for each cell of the 4×4 grid, which kinds and colours are in it, how many object centres, which size, heads
+on each of the 8×8 patches what lies over it, and from the mean of all cells the setting, time and weather. Then the
+whole model learns dialogues (`lessons.py`), with the heads kept on at a small weight; they are thrown away at the end.
 
 Data: scenes of the training side only, never an evaluation combination, with `RARE_KINDS` shown rarely.
 Pictures are kept as uint8 [number, 112, 112, 3] in a memory-mapped file of the work folder; every step draws its
@@ -34,34 +33,32 @@ from helpers.core.lexicon import COLOURS, KINDS, RARE_KINDS, SETTINGS, SIZES, TI
 from helpers.core.processes import die_with_parents
 from helpers.core.scenes import SCENE_SIZE, Scene, plan_scene, render
 
-POOL = 12_000
+POOL = 20_000
 POOL_SEED = 1 << 40  # far from every seed of `draw_scenes`
 RARE_WEIGHT = 0.25
 BATCH = 32
-CROWDS = 8_000
+CROWDS = 16_000
 HEAD_WEIGHT = 0.3
+RATES = {"matrices": 2e-3, "others": 1.2e-3}  # highest learning rates of Muon and AdamW
 SAVE_EVERY = 200
 CENTRES = 5  # classes of the number of object centres in a cell: 0 … 4 and more
 
 
 @dataclass(frozen=True)
-class Round:
-    """One pass over eyes and dialogues, with fresh heads and optimizer.
+class Plan:
+    """What pretraining does, in steps of `BATCH` pictures; eyes and dialogues have a learning rate schedule each.
 
-    eye_steps, dialogue_steps: of `BATCH` pictures, each phase with its own learning rate schedule.  stop: end the round
-    after so many steps in all, before its schedule ends (None: at the end).  crowds: how many of a batch's pictures are crowds
-    while the eyes learn; with any, heads on the patches learn as well.  dimensions: share of dialogues that ask a dimension of the
-    course, in the words of the teacher's manner.
+    crowds: how many of a batch's pictures are crowds while the eyes learn; with any, heads on the patches learn as well.
+    dimensions: share of dialogues that ask a dimension of the course, answered in the words of the teacher's manner.
     """
 
     eye_steps: int
     dialogue_steps: int
-    stop: int | None = None
     crowds: int = 0
     dimensions: float = 0.0
 
 
-ROUNDS = (Round(1_900, 2_200, stop=3_000), Round(2_600, 1_300, stop=1_400, crowds=24), Round(1_500, 1_000, crowds=22), Round(0, 300, dimensions=0.7))
+PLAN = Plan(3_600, 1_500, crowds=24, dimensions=0.35)
 
 
 def pool_scene(index: int) -> Scene:
@@ -163,32 +160,46 @@ def _eye_loss(heads, seen, targets: dict, patches: bool):
     return loss
 
 
-class _Pretraining:
-    """State of one round: model, heads, optimizer, and the step it has reached."""
+def _optimizers(model, heads) -> dict:
+    """Muon (Jordan et al., 2024) for the matrices inside the model's layers, AdamW for embeddings, norms, biases and heads.
 
-    def __init__(self, start: Path, work: Path, plan: Round, seed: int, pool: int, crowds: int = CROWDS):
+    Muon makes every update of a matrix orthogonal, so rare directions (a kind seen in few pictures) move as fast as common ones:
+    after 500 steps of eyes on crowds the heads found kinds of unseen scenes with F1 0.60, with AdamW alone 0.16.
+    """
+    import torch
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}  # tied: the output layer's too
+    matrices = [p for p in model.parameters() if p.ndim == 2 and id(p) not in embeddings]
+    inside = {id(p) for p in matrices}
+    others = [p for p in (*model.parameters(), *heads.parameters()) if id(p) not in inside]
+    groups = [{"params": [p for p in others if p.ndim > 1], "weight_decay": 0.02}, {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0}]
+    return {"matrices": torch.optim.Muon(matrices, lr=RATES["matrices"], weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+            "others": torch.optim.AdamW(groups, lr=RATES["others"], betas=(0.9, 0.98))}
+
+
+class _Pretraining:
+    """State of a run: model, heads, optimizers, and the step it has reached."""
+
+    def __init__(self, start: Path, work: Path, plan: Plan, seed: int, pool: int, crowds: int = CROWDS):
         import torch
         from transformers import AutoModelForImageTextToText, AutoProcessor
-        self.plan, self.seed, self.end = plan, seed, plan.stop or plan.eye_steps + plan.dialogue_steps
-        self.settings = {"seed": seed, "pool": pool, "batch": BATCH, **asdict(plan)}
+        self.plan, self.seed, self.end = plan, seed, plan.eye_steps + plan.dialogue_steps
+        self.settings = {"seed": seed, "pool": pool, "crowd_pool": crowds, "batch": BATCH, **asdict(plan)}
         self.processor = AutoProcessor.from_pretrained(start)
         self.model = AutoModelForImageTextToText.from_pretrained(start, dtype=torch.float32)
         self.pixels = draw_pool(work, pool)
         self.crowds = draw_pool(work, crowds, crowd_scene) if plan.crowds else None
         torch.manual_seed(seed)
         self.heads = _heads(self.model.config.text_config.hidden_size, self.model.config.vision_config.hidden_size)
-        decayed = [p for p in (*self.model.parameters(), *self.heads.parameters()) if p.ndim > 1]
-        others = [p for p in (*self.model.parameters(), *self.heads.parameters()) if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}], lr=1e-3, betas=(0.9, 0.98))
+        self.optimizers = _optimizers(self.model, self.heads)
         self.step, self.seconds = 0, 0.0
         self.losses: list[float] = []
-        self.checkpoint = work / f"round-{plan.eye_steps}-{plan.dialogue_steps}.pt"
+        self.checkpoint = work / "checkpoint.pt"
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True)
             if state["settings"] != self.settings:
                 raise InputError(f"{self.checkpoint} belongs to a pretraining with other settings {state['settings']}: use them again, or delete that file to start afresh")
-            for part in ("model", "heads", "optimizer"):
-                getattr(self, part).load_state_dict(state[part])
+            for name, part in {"model": self.model, "heads": self.heads, **self.optimizers}.items():
+                part.load_state_dict(state[name])
             self.step, self.losses, self.seconds = state["step"], state["losses"], state["seconds"]
 
     def save(self) -> None:
@@ -196,16 +207,16 @@ class _Pretraining:
         import torch
         part = self.checkpoint.with_suffix(".part")
         torch.save({"settings": self.settings, "model": self.model.state_dict(), "heads": self.heads.state_dict(),
-                    "optimizer": self.optimizer.state_dict(), "step": self.step, "losses": self.losses, "seconds": self.seconds}, part)
+                    **{name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}, "step": self.step, "losses": self.losses, "seconds": self.seconds}, part)
         os.replace(part, self.checkpoint)
 
     def _rate(self) -> float:
-        """Learning rate of the current step: each phase warms up over 100 steps and decays as a cosine."""
+        """Share of the highest learning rate at the current step: each phase warms up over 100 steps and decays as a cosine."""
         eyes = self.plan.eye_steps
-        start, end = (0, eyes) if self.step < eyes else (eyes, eyes + self.plan.dialogue_steps)
+        start, end = (0, eyes) if self.step < eyes else (eyes, self.end)
         done = (self.step - start) / max(1, end - start)
-        lowest, highest = (0.25, 1.2e-3) if self.step < eyes else (0.01, 1e-3)
-        return min(1.0, (self.step - start + 1) / 100) * highest * (lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * done)))
+        lowest = 0.1 if self.step < eyes else 0.01
+        return min(1.0, (self.step - start + 1) / 100) * (lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * done)))
 
     def batch(self, rng: random.Random, crowds: int = 0) -> tuple:
         """Pixels [1, 3, 14, patches], targets of the heads, and scenes of one batch, of which the last `crowds` are crowds."""
@@ -270,15 +281,17 @@ class _Pretraining:
                 states = self.model.model(input_ids=ids, mm_encoder_outputs={"image": seen}, use_cache=False).last_hidden_state
                 answers = labels[:, 1:] != -100  # logits only where an answer is predicted: most of the vocabulary's cost saved
                 said = torch.nn.functional.cross_entropy(self.model.lm_head(states[:, :-1][answers]), labels[:, 1:][answers])
-                shown, loss = said, said + (HEAD_WEIGHT * loss if eyes else 0.0)  # heads that never learned alone would only disturb
+                shown, loss = said, said + HEAD_WEIGHT * loss
             else:
                 shown = loss
-            self.optimizer.zero_grad(set_to_none=True)
+            self.model.zero_grad()
+            self.heads.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self._rate()
-            self.optimizer.step()
+            for name, optimizer in self.optimizers.items():
+                for group in optimizer.param_groups:
+                    group["lr"] = self._rate() * RATES[name]
+                optimizer.step()
             self.losses.append(round(shown.item(), 4))
             self.step += 1
             self.seconds += time.monotonic() - began
@@ -311,7 +324,7 @@ def save_student(model, processor, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def pretrain(out: Path | str, work: Path | str, seed: int = 0, pool: int = POOL, rounds: tuple[Round, ...] = ROUNDS, crowds: int = CROWDS) -> Path:
+def pretrain(out: Path | str, work: Path | str, seed: int = 0, pool: int = POOL, plan: Plan = PLAN, crowds: int = CROWDS) -> Path:
     """Pretrain the tiny student on one core and write it to `out`; checkpoints in `work`, from which a killed run continues.
 
     At the end the student is examined on evaluation scenes and its model card written. Returns `out`. Raises InputError where
@@ -326,17 +339,12 @@ def pretrain(out: Path | str, work: Path | str, seed: int = 0, pool: int = POOL,
     work.mkdir(parents=True, exist_ok=True)
     # One thread: on the two logical cores of a small machine a second one gains little, and stalls when anything else runs.
     torch.set_num_threads(1)
-    start, seconds, run = work / "random", 0.0, None
+    start = work / "random"
     if not (start / "model.safetensors").exists():
         tiny.build_student(start, list(lessons.corpus([pool_scene(i) for i in range(min(pool, 6000))], seed)), seed=seed)
-    for number, plan in enumerate(rounds, 1):
-        run = _Pretraining(start, work, plan, seed, pool, crowds)
-        run.run()
-        seconds += run.seconds
-        start = work / f"after-round-{number}"
-        run.model.save_pretrained(start)
-        run.processor.save_pretrained(start)
+    run = _Pretraining(start, work, plan, seed, pool, crowds)
+    run.run()
     save_student(run.model, run.processor, out)
     exam = examine(load_student(out))
-    write_card(out, exam, {"seed": seed, "pool": pool, "batch": BATCH, "crowds": crowds, "rounds": rounds}, seconds, sum(p.numel() for p in run.model.parameters()))
+    write_card(out, exam, run.settings, run.seconds, sum(p.numel() for p in run.model.parameters()))
     return out
