@@ -164,6 +164,47 @@ def test_a_finished_course_is_not_done_again(student, finished):
     assert state(out) == before and results(out) == known
 
 
+# A lab's course on a folder of its own pictures: another endpoint, a key, no truth; the student as small as above.
+OWN_RUNNER = """
+import sys
+from dataclasses import replace
+from helpers.core.profiles import load_profile
+from helpers.course import run_course
+student, images, endpoint, out = sys.argv[1:]
+profile = load_profile("lab")
+train = replace(profile.train, processes=1, lora=replace(profile.train.lora, epochs=1), full=replace(profile.train.full, epochs=1), micro_batch_size=4, max_length=256)
+profile = replace(profile, student=student, teacher=replace(profile.teacher, endpoint=endpoint, rpm=None), train=train,
+                  generate=replace(profile.generate, batch_size=2, max_new_tokens=8, num_beams=2))
+run_course(profile, images=images, out=out)
+"""
+
+
+def test_a_course_on_ones_own_pictures(student, tmp_path):
+    from PIL import Image
+
+    from helpers.core.scenes import draw_scenes
+    from helpers.core.standin import KEY, StandIn
+
+    images, out = tmp_path / "my holiday", tmp_path / "results"
+    draw_scenes(tmp_path / "drawn", 8, 3, seed=4)
+    for side in ("Train", "Val"):
+        (images / side).mkdir(parents=True)
+        for path in (tmp_path / "drawn" / side).glob("*.jpg"):
+            Image.open(path).save(images / side / f"Urlaub {path.stem}.png")
+    (images / "Train" / "half.jpg").write_bytes(next((tmp_path / "drawn" / "Train").glob("*.jpg")).read_bytes()[:900])
+    with StandIn(tmp_path / "drawn") as teacher:
+        course = subprocess.Popen([sys.executable, "-c", OWN_RUNNER, str(student), str(images), teacher.base_url, str(out)], cwd=ROOT, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  env={**os.environ, "COLUMNS": "100", "PYTHONIOENCODING": "utf-8", "DASHSCOPE_API_KEY": KEY})
+        printed = finish(course)
+    assert "1 pictures rejected" in printed and "CIDEr" in printed and "object recall" not in printed
+    assert len(read_conversations(out / "train.json")) == 8 and len(read_conversations(out / "eval.json")) == 3
+    assert {sample.id for sample in read_conversations(out / "full" / "output.json")} == {f"Urlaub {number:04d}" for number in (8, 9, 10)}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count("<img ") == 3 and "object recall" not in page and KEY not in page
+    assert not (out / "truth.json").exists()
+
+
 def test_what_cannot_work_is_refused_before_anything_starts(tmp_path, monkeypatch):
     for name in ("DASHSCOPE_API_KEY", "DASHSCOPE_API_KEY_FILE_PATH"):
         monkeypatch.delenv(name, raising=False)
