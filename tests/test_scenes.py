@@ -7,7 +7,7 @@ import numpy
 import pytest
 from PIL import Image, ImageDraw
 
-from helpers.core import artwork
+from helpers.core import artwork, pen
 from helpers.core.errors import InputError, ResourceError
 from helpers.core.lexicon import COLOURS, KINDS, KINDS_OF_SETTING, RARE_KINDS, SETTINGS, WEATHERS
 from helpers.core.scenes import Scene, draw_scenes, is_evaluation, plan_scene, read_scenes, render
@@ -67,9 +67,9 @@ def test_relations_hold_in_the_picture(planned):
 def test_a_drawn_object_shows_its_colour():
     for kind, colour in (("car", "red"), ("ball", "blue"), ("house", "green"), ("tent", "purple")):
         canvas = Image.new("RGB", (400, 400), "white")
-        artwork.draw_object(ImageDraw.Draw(canvas), kind, artwork.PALETTE[colour], (20, 20, 360, 360))
+        artwork.draw_object(ImageDraw.Draw(canvas), kind, pen.PALETTE[colour], (20, 20, 360, 360))
         pixels = numpy.asarray(canvas).reshape(-1, 3)
-        assert (abs(pixels.astype(int) - artwork.PALETTE[colour]).sum(1) < 6).mean() > 0.1
+        assert (abs(pixels.astype(int) - pen.PALETTE[colour]).sum(1) < 6).mean() > 0.1
 
 
 def test_edges_are_smooth():

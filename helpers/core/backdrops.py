@@ -12,7 +12,7 @@ import random
 
 from PIL import Image, ImageDraw
 
-from helpers.core.artwork import SUPERSAMPLING, Colour, shade
+from helpers.core.pen import SUPERSAMPLING, Colour, shade
 
 SCENE_SIZE = 224
 HORIZON = 128

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import random
 
-from helpers.core.artwork import PALETTE
 from helpers.core.backdrops import SCENE_SIZE
 from helpers.core.lexicon import KINDS, SETTINGS, TIMES, WEATHERS_OF_SETTING
+from helpers.core.pen import PALETTE
 from helpers.core.scenes import Group, Scene, SceneObject
 
 

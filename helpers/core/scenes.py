@@ -25,10 +25,11 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from tqdm.auto import tqdm
 
-from helpers.core.artwork import PALETTE, SUPERSAMPLING, draw_object
+from helpers.core.artwork import draw_object
 from helpers.core.backdrops import GROUND_FAR, GROUND_NEAR, HORIZON, SCENE_SIZE, Backdrop
 from helpers.core.errors import InputError, ResourceError
 from helpers.core.lexicon import KINDS, KINDS_OF_SETTING, SETTINGS, TIMES, WEATHERS_OF_SETTING
+from helpers.core.pen import PALETTE, SUPERSAMPLING
 from helpers.core.processes import die_with_parents
 
 SIZE_FACTORS = {"small": 0.76, "medium": 1.0, "large": 1.3}
