@@ -7,8 +7,14 @@
 #   NPROC        processes on this machine   (its GPUs; without any, 2)
 #   NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT    for several machines (1, 0, 127.0.0.1, any free port)
 #   DS_CONFIG    DeepSpeed configuration; empty: without DeepSpeed
-#   PYTHON       the Python to run           (python)
-PYTHON="${PYTHON:-python}"
+#   PYTHON       the Python to run           (of the active environment; with none active, the kit's .venv)
+if [[ -z "${PYTHON:-}" ]]; then
+  if [[ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" && -x "$HERE/../.venv/bin/python" ]]; then PYTHON="$HERE/../.venv/bin/python"; else PYTHON=python; fi
+fi
+if ! "$PYTHON" -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("torch"))'; then
+  echo "error: $PYTHON has no torch: make .venv first, or activate the environment that has it" >&2
+  exit 1
+fi
 MODEL="${MODEL:-$HERE/../data/models/minicpmv-tiny}"
 DATA="${DATA:-$HERE/data/train.json}"
 if [[ -z "${EVAL_DATA+set}" && -f "$HERE/data/eval.json" ]]; then EVAL_DATA="$HERE/data/eval.json"; fi

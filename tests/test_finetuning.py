@@ -182,3 +182,12 @@ def test_the_log_is_put_into_plain_words(tmp_path):
     assert isinstance(explain(log, 0, 1), TrainingError) and "signal 9" in str(explain(log, 0, 1))
     log.write_text("RuntimeError: EADDRINUSE, message: address already in use\n")
     assert isinstance(explain(log, 0, 1), ResourceError)
+
+
+def test_a_python_without_torch_is_told_before_anything_starts(tmp_path):
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S -I "$@"\n')
+    bare.chmod(0o755)
+    run = subprocess.run(["bash", "finetune/finetune_lora.sh"], cwd=ROOT, env={**os.environ, "PYTHON": str(bare)}, capture_output=True, text=True)
+    assert run.returncode == 1 and run.stdout == ""
+    assert run.stderr == f"error: {bare} has no torch: make .venv first, or activate the environment that has it\n"
