@@ -197,7 +197,7 @@ def encode_image(source: Image.Image | Path | str | bytes, max_side: int | None 
     uri = _uri(data) if data else None
     if uri is None:
         buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=JPEG_QUALITY)
+        image.save(buffer, "JPEG", quality=JPEG_QUALITY, comment=b"")  # Pillow carries a comment over where none is given
         uri = _uri(buffer.getvalue())
     if uri is None:
         raise InputError(f"{name} is over {MAX_ENCODED / 1e6:.0f} MB once encoded, and the teacher takes no more: "
