@@ -126,8 +126,11 @@ def label(
     dimension: Annotated[list[str], typer.Option(help="what to ask about; may be given several times")] = ["main"],
     language: Annotated[Language, typer.Option(help="of questions and answers")] = "en",
     model: Annotated[str, typer.Option(help="the teacher's model id")] = "qwen3-vl-plus",
-    rpm: Annotated[float | None, typer.Option(help="requests a minute; without it, the endpoint sets the pace")] = None,
-    concurrency: Annotated[int, typer.Option(help="requests under way at once")] = 8,
+    rpm: Annotated[float | None, typer.Option(help="requests a minute; default: the key's quota, else data/prices.yaml")] = None,
+    tpm: Annotated[float | None, typer.Option(help="tokens a minute; default as for --rpm")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="requests under way at once; default: as many as the pace needs")] = None,
+    max_cost: Annotated[float | None, typer.Option(metavar="YUAN", help="stop before this run costs more; what was done is kept")] = None,
+    timeout: Annotated[float, typer.Option(help="seconds to wait for one answer")] = 120.0,
     limit: Annotated[int | None, typer.Option(help="at most so many pictures, the first by path")] = None,
     seed: Annotated[int, typer.Option(help="sampling seed; part of what makes a label the same")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print pictures, requests, tokens and cost; send nothing")] = False,
@@ -135,7 +138,8 @@ def label(
     """Ask the teacher about every picture. Without DASHSCOPE_API_KEY and DASHSCOPE_HTTP_BASE_URL that is the offline stand-in."""
     from helpers.dataset import label_images
 
-    typer.echo(label_images(images, store, dimension, language, model, rpm, concurrency, limit, dry_run, seed=seed, say=typer.echo))
+    typer.echo(label_images(images, store, dimension, language, model, rpm, concurrency, limit, dry_run, seed=seed, tpm=tpm,
+                            max_cost=max_cost, timeout=timeout, say=typer.echo))
 
 
 @app.command()

@@ -53,6 +53,11 @@ class StandIn:
         """What a client would have been billed so far."""
         return self._service.meter
 
+    def keep_journal(self) -> list[tuple[str, str, str]]:
+        """From now on, what comes and goes: ("asked", "answered" or "failed", SHA-256 of the picture's bytes, prompt); grows as it happens."""
+        self._service.journal = []
+        return self._service.journal
+
     @property
     def port(self) -> int:
         """The port it listens on; 0 before it was started with a free one."""
