@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from helpers.core.errors import CaptionLabError, InputError
 
 Language = Literal["en", "zh"]
+Format = Literal["llama-factory", "coco", "jsonl"]
 Tokenizer = Literal["ptb", "jieba", "char", "none"]
 FULL_DISK = ("No space left on device", "database or disk is full", "not enough space on the disk")
 
@@ -148,23 +149,40 @@ def build(
     out: Annotated[Path, typer.Option(help="folder for train.json and eval.json")],
     eval_fraction: Annotated[float | None, typer.Option(help="share of pictures outside Train/ and Val/ that goes to eval.json")] = None,
     seed: Annotated[int, typer.Option(help="of that share")] = 0,
+    near_duplicates: Annotated[bool, typer.Option(help="keep pictures that show the same on one side")] = True,
 ) -> None:
-    """Write train.json and eval.json from a label store."""
+    """Write train.json and eval.json from a label store: answers cleaned, near-duplicate pictures on one side."""
     from helpers import dataset
 
-    typer.echo(dataset.build(store, out, eval_fraction, seed=seed))
+    typer.echo(dataset.build(store, out, eval_fraction, seed=seed, near_duplicates=near_duplicates))
 
 
 @app.command()
-def check(file: Annotated[Path, typer.Argument(help="train.json, eval.json or output.json")]) -> None:
+def check(files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="train.json, eval.json or output.json; "
+                                                      "of several, also that no two share a picture")]) -> None:
     """Name every fault of a conversation file with its sample; exit code 1 if there is any."""
-    from helpers.core.conversations import check_conversations
+    from helpers.core.conversations import check_conversations, shared_pictures
 
-    faults = check_conversations(file)
-    for fault in faults:
-        typer.echo(f"{fault.sample}: {fault.message}")
-    typer.echo(f"{file}: {len(faults)} fault(s)" if faults else f"{file}: no fault")
-    raise typer.Exit(1 if faults else 0)
+    faults = {file: check_conversations(file) for file in files}
+    for file, found in shared_pictures(files).items():
+        faults[file] += found
+    for file, found in faults.items():
+        for fault in found:
+            typer.echo(f"{fault.sample}: {fault.message}")
+        typer.echo(f"{file}: {len(found)} fault(s)" if found else f"{file}: no fault")
+    raise typer.Exit(1 if any(faults.values()) else 0)
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="train.json or eval.json; both may go to one folder, one after the other")],
+    format: Annotated[Format, typer.Option(help="LLaMA-Factory, COCO captions, or lines of JSON as `datasets` reads them")],
+    out: Annotated[Path, typer.Option(help="folder for the files and copies of the pictures")],
+) -> None:
+    """Write a conversation file in the format of another tool, with its pictures."""
+    from helpers import dataset
+
+    typer.echo(dataset.export(file, format, out))
 
 
 @app.command()

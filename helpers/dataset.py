@@ -1,41 +1,40 @@
 """Labels pictures with the teacher, and builds the training and evaluation files from the labels.
 
 Shape of the data: a folder of pictures → rows of a label store (`label_images`) → train.json and eval.json in the
-conversation format (`build`). Labelling survives being killed: each label is committed before it is counted, and
-running the same command again asks only what has no answer yet. The teacher is the DashScope endpoint that the
-environment names; with neither DASHSCOPE_API_KEY nor DASHSCOPE_HTTP_BASE_URL it is the kit's offline stand-in.
+conversation format (`build`), which `export` writes in the formats of other tools. Labelling survives being killed: each
+label is committed before it is counted, and running the same command again asks only what has no answer yet. The
+teacher is the DashScope endpoint that the environment names; with neither DASHSCOPE_API_KEY nor DASHSCOPE_HTTP_BASE_URL it is the kit's offline stand-in.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import re
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.core.conversations import Sample, write_conversations
+from helpers.core.building import BuildReport, build
+from helpers.core.cleaning import clean_answer
+from helpers.core.duplicates import find_duplicates
 from helpers.core.endpoints import STAND_IN_KEY, URL_VARIABLE, is_stand_in, read_key
 from helpers.core.errors import InputError
+from helpers.core.exports import export
 from helpers.core.label_jobs import JobQueue
 from helpers.core.label_report import LabelReport
 from helpers.core.labelling import ANSWER_TOKENS, Run, Settings, run_loop
-from helpers.core.labels import MEMORY, STAND_IN_SOURCE, Label, LabelStore, canonical
+from helpers.core.labels import MEMORY, STAND_IN_SOURCE, LabelStore, canonical
 from helpers.core.pacing import Limits, choose_limits
 from helpers.core.prices import Prices, load_prices
 from helpers.core.prompts import load_prompts, question
 from helpers.core.qwen_vl import MAX_SIDE, TIMEOUT, QwenVL
 from helpers.core.survey import survey
 
+__all__ = ["BuildReport", "build", "clean_answer", "export", "find_duplicates", "label_images"]
+
 MODEL = "qwen3-vl-plus"
-EVAL_FRACTION = 0.15
 STAND_IN = "standin"        # the endpoint's name in profiles
 UNDER_WAY = (8, 128, 8.0)   # requests under way at once: at least, at most, and enough for answers that take so many seconds
-_TRAIN_FOLDERS, _EVAL_FOLDERS = {"train", "training"}, {"val", "eval", "valid", "validation", "evaluation"}
 
 
 def label_images(images: Path | str | Sequence[Path], store: Path | str, dimensions: Sequence[str] = ("main",), language: str = "en",
@@ -141,108 +140,3 @@ def _teacher(own: bool, url: str | None, model: str, truth: Path | None, max_sid
         knows = f"the {stand_in.pictures} pictures it knows" if truth else "the kit's few photographs only"
         say(f"The teacher is the {STAND_IN_SOURCE}: it answers about {knows}.")
         yield QwenVL(model, stand_in.base_url, KEY, **options)
-
-
-@dataclass(frozen=True)
-class BuildReport:
-    """What `build` wrote: numbers of samples, what was dropped by reason, and who the labels are from."""
-
-    train: int
-    eval: int
-    dropped: dict[str, int]
-    sources: dict[str, int]
-
-    def __str__(self) -> str:
-        dropped = ", ".join(f"{number} {reason}" for reason, number in self.dropped.items()) or "none"
-        return (f"{self.train} samples in train.json, {self.eval} in eval.json; dropped: {dropped}; "
-                f"labels from {', '.join(self.sources) or 'nobody'}")
-
-
-def build(store: Path | str, out: Path | str, eval_fraction: float | None = None, *, dimensions: Sequence[str] | None = None,
-          language: str | None = None, model: str | None = None, seed: int = 0) -> BuildReport:
-    """Write out/train.json and out/eval.json from a store's labels.
-
-    Pictures under a folder Train/ go to training and those under Val/ to evaluation; of the others a seeded
-    `eval_fraction` (default 0.15) does, chosen by content, so that copies of a picture stay on one side. dimensions,
-    language, model: only labels of these. Refusals, failures and answers cut off by their length are left out and
-    counted. Of several labels for one picture and dimension the latest counts. Order: by id.
-    Raises InputError when the fraction is none or no label is left.
-    """
-    if eval_fraction is not None and not 0 <= eval_fraction < 1:
-        raise InputError(f"--eval-fraction is {eval_fraction}: give a number from 0 up to, but not including, 1")
-    out = Path(out).resolve()
-    chosen: dict[tuple[Path, str], Label] = {}
-    dropped: Counter = Counter()
-    with LabelStore(store, create=False) as labels:
-        for path, label in labels.labels():
-            if dimensions and label.dimension not in dimensions or language not in (None, label.language) or model not in (None, label.key.model):
-                continue
-            if reason := _unfit(label, path):
-                dropped[reason] += 1
-            else:
-                chosen[path, label.dimension] = label
-    if not chosen:
-        raise InputError(f"{store} holds no label to build from: run `captionlab label` first, "
-                         "or ask for another language, dimension or model")
-    names = _names(sorted({path for path, _ in chosen}))
-    share = EVAL_FRACTION if eval_fraction is None else eval_fraction
-    sides: dict[str, list[Sample]] = {"train": [], "eval": []}
-    for (path, dimension), label in chosen.items():
-        name = names[path] if dimension == "main" else f"{names[path]}/{dimension}"
-        sample = Sample(name, _written(path, out), path, label.key.prompt, clean(label.answer))
-        sides[_side(path, label.key.sha256, share, seed)].append(sample)
-    for side, samples in sides.items():
-        write_conversations(out / f"{side}.json", sorted(samples, key=lambda s: s.id))
-    return BuildReport(len(sides["train"]), len(sides["eval"]), dict(dropped), dict(Counter(label.source for label in chosen.values())))
-
-
-def clean(answer: str) -> str:
-    """An answer fit for training: no spaces around it, none before the end of a line, no runs of empty lines."""
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", answer)).strip()
-
-
-def _unfit(label: Label, path: Path) -> str | None:
-    """Why a label is not trained on, or None."""
-    if label.status != "ok":
-        return label.status
-    if label.finish_reason == "length":
-        return "cut off"
-    if not clean(label.answer):
-        return "empty"
-    return None if path.is_file() else "picture gone"
-
-
-def _side(path: Path, sha256: str, share: float, seed: int) -> str:
-    """ "train" or "eval", by the nearest folder that says so, else by a hash of the picture's bytes."""
-    for folder in reversed(path.parts[:-1]):
-        if folder.lower() in _TRAIN_FOLDERS:
-            return "train"
-        if folder.lower() in _EVAL_FOLDERS:
-            return "eval"
-    draw = int.from_bytes(hashlib.sha256(f"{seed}|{sha256}".encode()).digest()[:8], "big") / 2**64
-    return "eval" if draw < share else "train"
-
-
-def _names(paths: list[Path]) -> dict[Path, str]:
-    """A name for each picture: its stem; where two share one, as much of the path before it as tells them apart."""
-    names = {path: path.stem for path in paths}
-    for depth in range(2, max((len(p.parts) for p in paths), default=1) + 1):
-        counts = Counter(names.values())
-        twins = [path for path in paths if counts[names[path]] > 1]
-        if not twins:
-            break
-        for path in twins:
-            names[path] = "_".join((*path.parts[-depth:-1], path.stem))
-    counts = Counter(names.values())
-    return {path: name if counts[name] == 1 else f"{name}_{path.suffix[1:]}" for path, name in names.items()}
-
-
-def _written(path: Path, out: Path) -> str:
-    """A picture's path as the JSON in `out` names it: relative to that folder or its parent, so that both move together."""
-    for base in (out, out.parent):
-        if path.is_relative_to(base):
-            return path.relative_to(base).as_posix()
-    try:
-        return Path(os.path.relpath(path, out)).as_posix()
-    except ValueError:  # on another drive
-        return path.as_posix()
