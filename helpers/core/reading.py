@@ -13,6 +13,7 @@ what is only compared with ("as big as a house"), what is left open ("whether it
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from helpers.core import reading_en, reading_zh
 from helpers.core.markup import flatten
@@ -36,8 +37,9 @@ class Reading:
         return {m.kind for m in self.mentions if m.denied} - self.said
 
 
+@lru_cache(maxsize=8192)
 def read(text: str, language: str) -> Reading:
-    """Read a text in "en" or "zh"."""
+    """Read a text in "en" or "zh". What was read lately is remembered."""
     flat = flatten(text, language)
     reader = reading_en if language == "en" else reading_zh
     mentions, relations = reader.read(flat.text)

@@ -74,7 +74,7 @@ def enumerate_phrases(phrases: list[str], language: str) -> str:
     return joint.join(phrases[:-1]) + last + phrases[-1]
 
 
-def _prominent(scene: Scene) -> list[Group]:
+def prominent(scene: Scene) -> list[Group]:
     """The groups, the one with the largest drawn area first."""
     def area(group: Group) -> float:
         return sum((b[2] - b[0]) * (b[3] - b[1]) for b in (scene.objects[m].box for m in group.members))
@@ -88,7 +88,7 @@ def in_reading_order(scene: Scene) -> list[Group]:
 
 def alt_text(scene: Scene, language: str, groups: int = 2) -> str:
     """The short caption of pretraining: the most prominent `groups` groups and the setting, no size, time or weather."""
-    things = enumerate_phrases([noun_phrase(g, language, size=False) for g in _prominent(scene)[:groups]], language)
+    things = enumerate_phrases([noun_phrase(g, language, size=False) for g in prominent(scene)[:groups]], language)
     return f"{things} {_PLACE_EN[scene.setting]}" if language == "en" else f"{SETTINGS[scene.setting].zh}里有{things}"
 
 
@@ -178,7 +178,7 @@ def answer(scene: Scene, language: str, dimension: str = "main", detail: str = "
     invented = invented_group(scene, rng) if rng.random() < invent else None
     joint = " " if language == "en" else ""
     if detail == "brief":
-        groups = _prominent(scene)[:rng.choice((1, 2))] + ([invented] if invented else [])
+        groups = prominent(scene)[:rng.choice((1, 2))] + ([invented] if invented else [])
         things = enumerate_phrases([noun_phrase(g, language, size=False, colour=False) for g in groups], language)
         if dimension == "scene":
             return _PLACE_EN[scene.setting].capitalize() + "." if language == "en" else SETTINGS[scene.setting].zh + "。"

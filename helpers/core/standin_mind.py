@@ -8,6 +8,7 @@ no measurement of any model.
 - A vague prompt gets a short vague answer; one that asks for everything gets it, and now and then an object that is not
   there (Rohrbach et al., 2018); "only what you can see", a careful role or working step by step make that rarer.
 - Pressed for more objects than there are, it makes some up.
+- Not asked for everything, it overlooks some of the smaller things, and counts three or more in passing.
 - Examples are followed in their manner: it tells of colours, sizes, places and weather what they tell.
 - Given a text to check, it strikes most of what is not there, and rarely something that is.
 - Asked whether there is something, it says yes a little too often (Li et al., 2023, arXiv:2305.10355).
@@ -34,6 +35,8 @@ from helpers.core.standin_eyes import Known
 from helpers.core.standin_prompt import Request, read_prompt
 
 USUAL_TEMPERATURE, USUAL_TOP_P = 0.7, 0.8
+OVERLOOKED = 0.2     # how likely a thing that is not the largest is left out of an answer that need not be complete
+MISCOUNTED = 0.25    # how likely three or more are then counted as one more or less
 PRESSED = 0.5        # how likely each object that is asked for but not there is made up
 PRESSED_GROUNDED = 0.1
 SLIP = 0.05          # how likely a colour is wrong, for each unit of heat above the usual
@@ -80,6 +83,16 @@ def reply(known: Known | None, prompt: str, seed: int = 0, parameters: dict | No
     return text
 
 
+def _in_passing(scene: Scene, rng: random.Random, care: float) -> Scene:
+    """The scene as one sees it who need not tell everything: some things overlooked, some miscounted; relations of what is left."""
+    largest = speech.prominent(scene)[0]
+    kept = [i for i, g in enumerate(scene.groups) if g is largest or rng.random() >= OVERLOOKED * care]
+    groups = [replace(g, count=g.count + (-1 if g.count == 4 else rng.choice((-1, 1)))) if g.count > 2 and rng.random() < MISCOUNTED * care else g
+              for g in scene.groups]
+    relations = [replace(r, subject=kept.index(r.subject), object=kept.index(r.object)) for r in scene.relations if {r.subject, r.object} <= set(kept)]
+    return replace(scene, groups=[groups[i] for i in kept], relations=relations)
+
+
 def _heat(parameters: dict) -> float:
     """How much the sampling parameters loosen an answer: 1.0 at the usual ones, at most 2."""
     warm = 0.5 + 0.5 * parameters.get("temperature", USUAL_TEMPERATURE) / USUAL_TEMPERATURE
@@ -103,6 +116,8 @@ def _scene_text(known: Known, request: Request, key: str, invent: float) -> str:
     """What is said of a drawn scene."""
     scene, language = known.scene, request.language
     dimensions = request.dimensions or ("main",)
+    if request.detail == "normal" and {"main", "objects"} & set(dimensions) and not request.least:
+        scene = _in_passing(scene, random.Random(key + "|passing"), request.care)
     if request.examples and request.form == "plain":
         return _in_the_manner_of(request.examples, scene, language, key, invent)
     if request.least and request.form != "json":
