@@ -19,7 +19,8 @@ from helpers.core.prompts import load_prompts, question
 from helpers.core.scenes import plan_scene, render
 from helpers.core.standin import SOURCE, Faults, StandIn
 from helpers.core.standin_eyes import Eyes
-from helpers.core.standin_mind import UNKNOWN, fits, read_prompt, reply
+from helpers.core.standin_mind import UNKNOWN, fits, reply
+from helpers.core.standin_prompt import read_prompt
 from helpers.core.truth import score
 
 

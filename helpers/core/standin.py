@@ -5,7 +5,7 @@
         print(teacher.meter.to_dict())
 
 It knows the kit's drawn scenes (from their truth file) and its photographs, and answers from what they contain; it is
-no model. Four parts: `standin_eyes` recognises a picture, `standin_mind` reads the prompt and words the answer,
+no model. Its parts: `standin_eyes` recognises a picture, `standin_prompt` reads the prompt, `standin_mind` words the answer,
 `standin_faults` makes trouble on request and meters, `standin_server` speaks HTTP. This module starts and stops it.
 """
 
