@@ -87,7 +87,7 @@ def measure_pace(folder: Path, requests: int) -> list[tuple[str, str]]:
     from helpers.dataset import label_images
 
     dimensions = list(load_prompts())[:4]
-    draw_scenes(folder / "scenes", requests // len(dimensions), 1)
+    draw_scenes(folder / "scenes", requests // len(dimensions), 1, progress=None)
     with endpoint("--serve", str(folder / "scenes")) as url:
         client, pictures = QwenVL("qwen3-vl-plus", url, KEY), sorted((folder / "scenes" / "Train").glob("*.jpg"))
         started = time.monotonic()
@@ -106,7 +106,7 @@ def measure_pace(folder: Path, requests: int) -> list[tuple[str, str]]:
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
-        report = label_images(folder / "scenes", folder / "pace.sqlite", dimensions, endpoint=url, concurrency=64)
+        report = label_images(folder / "scenes", folder / "pace.sqlite", dimensions, endpoint=url, concurrency=64, progress=None)
         over.set()
         watcher.join()
     first = next(moment for moment, answered, _ in timeline if answered > 15)

@@ -114,6 +114,7 @@ def test_429s_of_one_crowd_cut_once_and_the_pace_grows_back(monkeypatch):
             pace.throttled(ticket, 0.5)
         once = pace.share()
         before = clock.now
+        pace.throttled(tickets[0], 0.5)  # one more of the same crowd: no cut, but no quick return either
         later = await pace.turn()
         held = clock.now - before
         pace.throttled(later, 0.5)
@@ -122,7 +123,7 @@ def test_429s_of_one_crowd_cut_once_and_the_pace_grows_back(monkeypatch):
         return once, held, twice, pace.share()
 
     once, held, twice, grown = asyncio.run(run())
-    assert once == pytest.approx(pacing.CUT) and held >= 0.5 and twice == pytest.approx(pacing.CUT**2, rel=0.1) and grown == 1.0
+    assert once == pytest.approx(pacing.CUT[0]) and held >= 0.5 and pacing.CUT[0] ** 2 <= twice <= pacing.CUT[0] ** 2 + 0.05 and grown == 1.0
 
 
 def test_a_limit_that_nobody_told_is_found_out(paced):

@@ -181,12 +181,6 @@ class LabelStore:
                 if not durable:
                     self._db.execute("PRAGMA synchronous = FULL")
 
-    def states(self, model: str) -> dict[LabelKey, tuple[str, str]]:
-        """(status, source) of every label of a model: what a run looks up before it asks."""
-        with self._guard, self._faults():
-            rows = self._db.execute("SELECT sha256, model, prompt, parameters, status, source FROM labels WHERE model = ?", (model,))
-            return {LabelKey(*row[:4]): (row[4], row[5]) for row in rows}
-
     def get(self, key: LabelKey) -> Label | None:
         """The label of a key, or None."""
         with self._guard, self._faults():

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 MARGIN = 0.022        # every window is so much longer than the service's: requests take unequal time on their way there
 TOKEN_MARGIN = 0.05   # share of the tokens left unused: what an answer takes is known only when it is there
 RAMP = (0.25, 8.0)    # share of the limit at the first request, and seconds until the whole
-CUT = 0.8             # what a 429 leaves of the pace
+CUT = (0.9, 0.7)      # what a 429 leaves of the pace: of one within a limit that is known, and of one that is being found out
+BRIEF = 0.1           # seconds for which the first 429 in a while stops every request: it may be only one that was late on its way
 REGROWTH = 0.05       # share of the limit by which the pace grows back in a second
 SLOWEST = 0.02        # share of the limit under which no 429 brings it
 MAKE_UP = 0.2         # seconds of lost turns that are made up for
@@ -100,7 +101,8 @@ class Pace:
 
         Of all requests that were under way together only the first one's 429 cuts the pace, since they tell of the same crowd.
         """
-        now = self._clock()
+        now, share = self._clock(), self.share()
+        hold = min(hold, BRIEF) if self.limits.rpm and share >= 0.99 else hold
         self._held = max(self._held, now + hold)
         if ticket <= self._cut_at:
             return
@@ -108,7 +110,7 @@ class Pace:
             recent = [sent for sent in self._sent if sent > now - 5]
             self._limit = max(len(recent) / max(0.5, now - recent[0]), 0.2) if recent else 1.0
             self._sent = deque(self._sent, maxlen=max(1, int(self._limit)))
-        self._share, self._share_at = max(SLOWEST, self.share() * CUT), now + hold
+        self._share, self._share_at = max(SLOWEST, share * CUT[0 if self.limits.rpm else 1]), now + hold
         self._cut_at = now
 
     def share(self) -> float:

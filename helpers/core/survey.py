@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -74,7 +74,7 @@ def survey(images: Path | str | Sequence[Path], store: LabelStore, queue: JobQue
             result.pictures += len(batch)
             batch = [file for file in batch if _is_text(file.path, result)]
             checked = _check(batch, store, pool, result)
-            queue.add(_rows(batch, checked, store, queue, price, text, max_side, result))
+            queue.add(list(_rows(batch, checked, store, queue, price, text, max_side, result)))
             bar.update(len(batch))
     if not result.pictures:
         raise no_pictures(images if isinstance(images, (str, Path)) else "the list")
@@ -124,31 +124,35 @@ def _open(path: str) -> Checked | None:
 
 
 def _rows(batch: list[Found], checked: list[Checked | None], store: LabelStore, queue: JobQueue, price: ModelPrice | None,
-          text: dict[str, int], max_side: int, result: Survey) -> Iterable[tuple]:
-    """The queue's rows for a batch; what cannot be sent is named in `result`."""
+          text: dict[str, int], max_side: int, result: Survey) -> Iterator[tuple]:
+    """The queue's rows for a batch, a picture's questions one after the other; what cannot be sent is named in `result`."""
     good = []
     for file, one in zip(batch, checked):
         if fault := _fault(one, max_side):
             result.rejected[Path(file.path)] = f"{file.path} {fault}"
         else:
-            good.append((file, one, price.image_tokens(*sent_size(one.width, one.height, max_side)) if price else 0))
-    hashes = json.dumps([one.sha256 for _, one, _ in good])
-    rows = []
+            good.append((file, one))
+    hashes, done = json.dumps([one.sha256 for _, one in good]), {}
     for dimension, prompt in queue.prompts.items():
         with store.reading() as db:
             found = db.execute("SELECT sha256, status, source FROM labels WHERE sha256 IN (SELECT value FROM json_each(?)) "
                                "AND model = ? AND prompt = ? AND parameters = ?", (hashes, queue.model, prompt, queue.parameters))
-            done = {sha256 for sha256, status, source in found if is_final(status, source, queue.stand_in)}
-        rows += [(place, file.path, one, dimension, tokens + text[dimension], one.sha256 in done)
-                 for place, (file, one, tokens) in enumerate(good)]
-    rows.sort(key=lambda row: row[0])  # a picture's questions one after the other: its file is then still in memory
-    return [(path, one.sha256, dimension, one.width, one.height, one.plain, tokens, done) for _, path, one, dimension, tokens, done in rows]
+            done[dimension] = {sha256 for sha256, status, source in found if is_final(status, source, queue.stand_in)}
+    for file, one in good:
+        picture = None
+        for dimension, answered in done.items():
+            if one.sha256 in answered:  # nothing more of it is needed than that it is there
+                yield file.path, one.sha256, dimension, 0, 0, False, 0, True
+                continue
+            if picture is None:
+                picture = price.image_tokens(*sent_size(one.width, one.height, max_side)) if price else 0
+            yield file.path, one.sha256, dimension, one.width, one.height, one.plain, picture + text[dimension], False
 
 
 def _fault(one: Checked | None, max_side: int) -> str:
     """Why a picture cannot be sent at this size, or ""."""
     if one is None:
         return _UNREADABLE
-    if not one.fault and min(sent := sent_size(one.width, one.height, max_side)) < MIN_SIDE:
+    if not one.fault and max(one.width, one.height) > max_side and min(sent := sent_size(one.width, one.height, max_side)) < MIN_SIDE:
         return f"would be {sent[0]}×{sent[1]} pixels after scaling to {max_side}: raise the largest side, or cut the picture"
     return one.fault
