@@ -115,7 +115,7 @@ def _recipe(path: Path) -> dict:
         "output_dir": "saves/minicpm_v_4_6/lora", "logging_steps": 10, "save_strategy": "epoch", "plot_loss": True, "report_to": "none",
         "per_device_train_batch_size": lab.train.micro_batch_size, "gradient_accumulation_steps": lab.train.accumulation,
         "learning_rate": lab.train.lora.learning_rate, "num_train_epochs": float(lab.train.lora.epochs),
-        "lr_scheduler_type": "cosine", "warmup_ratio": 0.1, "bf16": True,
+        "lr_scheduler_type": "cosine", "warmup_steps": 0.1, "bf16": True,
     }
     if not path.is_file():
         return recipe
