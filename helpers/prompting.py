@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from helpers.core.asking import Reply, ask_all
@@ -84,18 +85,21 @@ class Lab:
         self.close()
 
 
-def open_lab(profile: Profile, pictures: int = 200, seed: int = 1, folder: Path | str = FOLDER, language: str | None = None) -> Lab:
+def open_lab(profile: Profile, pictures: int = 150, seed: int = 1, folder: Path | str | None = None, language: str | None = None) -> Lab:
     """Draw `pictures` scenes, or find those of an earlier time, and open the profile's teacher.
 
-    folder: for the pictures and the store of answers.  language: "en" or "zh", the profile's if None.
+    folder: for the pictures and the store of answers; if None, `results/prompting`, or for the stand-in, whose answers cost
+    nothing, a temporary one that is gone when the lab is closed.  language: "en" or "zh", the profile's if None.
     Raises ProfileError without the key that a real teacher needs, InputError for a number of pictures below 1.
     """
     if pictures < 1:
         raise InputError(f"the lab needs at least one picture, not {pictures}")
     profile.require_key()
+    opened, base_url, key = ExitStack(), profile.teacher.endpoint, None
+    if folder is None:
+        folder = opened.enter_context(TemporaryDirectory(prefix="captionlab-")) if profile.offline else FOLDER
     scenes_folder = Path(folder) / f"scenes-{pictures}-{seed}"
     scenes = draw_scenes(scenes_folder, 0, pictures, seed, progress=None)
-    opened, base_url, key = ExitStack(), profile.teacher.endpoint, None
     if profile.offline:
         base_url, key = opened.enter_context(StandIn(scenes_folder)).base_url, STAND_IN_KEY
     return Lab(profile, scenes_folder, scenes, Path(folder) / "answers.sqlite", base_url, key, language or profile.language, opened)
@@ -133,7 +137,7 @@ def foresee(lab: Lab, prompts: Mapping[str, Technique], scenes: Sequence[Scene] 
     calls = spent_in = spent_out = 0
     image = price.image_tokens(*image_size(lab.picture(scenes[0]))) if price else 0
     for technique in prompts.values():
-        texts = [*technique.prompts(lab.language), *([technique.then.said(lab.language) + " " * 0] if technique.then else [])]
+        texts = [*technique.prompts(lab.language), *([technique.then.said(lab.language)] if technique.then else [])]
         calls += len(texts)
         spent_in += sum(text_tokens(text) + MESSAGE_TOKENS + image for text in texts) + (ANSWER_TOKENS if technique.then else 0)
         spent_out += ANSWER_TOKENS * len(texts)
