@@ -21,7 +21,7 @@ from helpers.core.endpoints import STAND_IN_KEY
 from helpers.core.errors import InputError
 from helpers.core.figures import tradeoff_chart
 from helpers.core.images import encode_image, image_size
-from helpers.core.judged import judged_gallery, judged_text, side_by_side
+from helpers.core.judged import LEGEND, STYLE, entry, judged_gallery, judged_text, side_by_side
 from helpers.core.marked import ELEMENTS, agreement, load_marked
 from helpers.core.paths import ROOT
 from helpers.core.photos import Photo
@@ -166,8 +166,6 @@ def try_reader(text: str, scene: Scene, language: str = "en") -> HTML:
     """A text of your own, judged against a scene."""
     from IPython.display import HTML
 
-    from helpers.core.judged import LEGEND, STYLE
-
     return HTML(f"{STYLE}<div class='judged'><p>{judged_text(text, read(text, language), scene)}</p></div><div class='judged'>{LEGEND}</div>")
 
 
@@ -196,19 +194,17 @@ def watch(lab: Lab, scene: Scene, prompts: Mapping[str, Technique], **parameters
     """Show the answers to some prompts about one scene, word by word as they come, and mark them when they are complete."""
     from IPython.display import HTML, display
 
-    from helpers.core.judged import LEGEND, STYLE
-
     done: list[str] = []
 
     def page(*more: str) -> HTML:
-        return HTML(f"{STYLE}<div class='judged'><dl>{''.join((*done, *more))}</dl></div><div class='judged'>{LEGEND}</div>")
+        return HTML(f"{STYLE}<div class='judged'><div>{''.join((*done, *more))}</div></div><div class='judged'>{LEGEND}</div>")
 
     shown = display(page(), display_id=True)
     for name, technique in prompts.items():
-        title, text = f"<dt>{html.escape(name)}</dt>", ""
+        text = ""
         for text in stream(lab, lab.picture(scene), technique, **parameters):
-            shown.update(page(f"{title}<dd>{html.escape(text)} …</dd>"))
-        done.append(f"{title}<dd>{judged_text(text, read(text, lab.language), scene)}</dd>")
+            shown.update(page(entry(name, html.escape(text) + " …")))
+        done.append(entry(name, judged_text(text, read(text, lab.language), scene)))
         shown.update(page())
 
 

@@ -74,7 +74,7 @@ def test_rates_are_those_of_the_answers(comparison):
 def test_tables_say_everything_and_show_in_a_notebook(comparison):
     table = comparison.table()
     assert list(table.index) == list(TECHNIQUES) and {"recall", "CHAIR-i", "CHAIR-s", "relations", "words", "tokens", "seconds"} <= set(table.columns)
-    assert all(re.fullmatch(r"–|-?[\d.]+ \(-?[\d.]+–-?[\d.]+\)", cell) for cell in table.to_numpy().ravel())
+    assert all(re.fullmatch(r"–|-?[\d.]+\s\(-?[\d.]+–-?[\d.]+\)", cell) for cell in table.to_numpy().ravel())
     against = comparison.differences("plain")
     assert "plain" not in against.index and against.loc["vague", "recall"].endswith("*") and not against.loc["json", "recall"].endswith("*")
     page = comparison._repr_html_()
@@ -144,7 +144,7 @@ def test_watching_shows_the_marked_answers(lab, monkeypatch):
 
     monkeypatch.setattr("IPython.display.display", lambda page, display_id: Handle())
     prompting.watch(lab, lab.scenes[0], {name: TECHNIQUES[name] for name in ("vague", "plain")}, seed=0)
-    assert len(shown) > 6 and "…" in shown[0] and "<ins>" in shown[-1] and shown[-1].count("<dt>") == 2 and "…" not in shown[-1]
+    assert len(shown) > 6 and "…" in shown[0] and "<ins>" in shown[-1] and shown[-1].count("class='who'") == 2 and "…" not in shown[-1]
 
 
 def test_the_gallery_marks_right_and_wrong_words_and_escapes(lab, comparison):
@@ -152,7 +152,7 @@ def test_the_gallery_marks_right_and_wrong_words_and_escapes(lab, comparison):
     from helpers.core.reading import read
 
     page = prompting.gallery(comparison, ["vague", "pressed"], lab.scenes[:3]).data
-    assert page.count("<img") == 3 and page.count("<dt>pressed") == 3 and "<del>" in page and "<ins>" in page and "missed: " in page
+    assert page.count("<img") == 3 and page.count("<div class='who'>pressed") == 3 and "<del>" in page and "<ins>" in page and "missed: " in page
     scene = next(s for s in lab.scenes if s.setting == "park" and all(g.kind not in ("dog", "bus") for g in s.groups))
     text = "A <b>dog</b> & no bus."
     assert judged_text(text, read(text, "en"), scene) == "A &lt;b&gt;<del>dog</del>&lt;/b&gt; &amp; no bus."

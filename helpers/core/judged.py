@@ -20,7 +20,7 @@ STYLE = """<style>
 .judged { display: flex; flex-wrap: wrap; gap: 1.2em; }
 .judged .picture { flex: 1 1 20em; max-width: 32em; border: 1px solid rgba(128, 128, 128, .45); border-radius: 6px; padding: .8em; }
 .judged img { width: 180px; max-width: 100%; height: auto; display: block; }
-.judged dl { margin: .5em 0 0; } .judged dt { font-weight: 600; margin-top: .5em; } .judged dd { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
+.judged .who { font-weight: 600; margin-top: .5em; } .judged .said { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.5; }
 .judged ins, .judged del, .judged i.slip { padding: 0 .15em; border-radius: 3px; color: #111; }
 .judged ins { background: #cdebd3; text-decoration: underline 2px #137333; }
 .judged del { background: #fbd5d0; text-decoration: line-through 2px #b3261e; }
@@ -52,6 +52,11 @@ def judged_text(text: str, reading: Reading, scene: Scene) -> str:
     return "".join(pieces) + html.escape(text[at:])
 
 
+def entry(name: str, words: str) -> str:
+    """A name and, below it, words that are HTML already."""
+    return f"<div class='who'>{html.escape(name)}</div><div class='said'>{words}</div>"
+
+
 def judged_gallery(trials: Sequence[Trial], language: str, source: str) -> str:
     """Pictures, each with the answers of several techniques under it, as HTML. language: of the missed kinds' names."""
     from helpers.core.lexicon import KINDS
@@ -65,9 +70,9 @@ def judged_gallery(trials: Sequence[Trial], language: str, source: str) -> str:
         for trial in group:
             missed = ", ".join(KINDS[kind].word.said(language) for kind in sorted(trial.marks.missed))
             words = judged_text(trial.reply.text, trial.reading, trial.scene) or "<small>said nothing</small>"
-            entries.append(f"<dt>{html.escape(trial.technique)}</dt><dd>{words}</dd>" + (f"<dd class='missed'><small>missed: {missed}</small></dd>" if missed else ""))
+            entries.append(entry(trial.technique, words) + (f"<div class='missed'><small>missed: {missed}</small></div>" if missed else ""))
         picture = Shown(group[0].scene.id, path, "", {}).data_uri
-        cards.append(f"<div class='picture'><img alt='scene {html.escape(group[0].scene.id)}' src='{picture}'><dl>{''.join(entries)}</dl></div>")
+        cards.append(f"<div class='picture'><img alt='scene {html.escape(group[0].scene.id)}' src='{picture}'>{''.join(entries)}</div>")
     return f"{STYLE}<div class='judged'>{''.join(cards)}</div><div class='judged'>{LEGEND}</div><p><small>answers by {html.escape(source)}</small></p>"
 
 
