@@ -21,7 +21,7 @@ from helpers.core.endpoints import STAND_IN_KEY
 from helpers.core.errors import InputError
 from helpers.core.figures import tradeoff_chart
 from helpers.core.images import encode_image, image_size
-from helpers.core.judged import LEGEND, STYLE, entry, judged_gallery, judged_text, side_by_side
+from helpers.core.judged import LEGEND, entry, judged_gallery, judged_text, side_by_side
 from helpers.core.marked import ELEMENTS, agreement, load_marked
 from helpers.core.paths import ROOT
 from helpers.core.photos import Photo
@@ -166,7 +166,7 @@ def try_reader(text: str, scene: Scene, language: str = "en") -> HTML:
     """A text of your own, judged against a scene."""
     from IPython.display import HTML
 
-    return HTML(f"{STYLE}<div class='judged'><p>{judged_text(text, read(text, language), scene)}</p></div><div class='judged'>{LEGEND}</div>")
+    return HTML(f"<p>{judged_text(text, read(text, language), scene)}</p>{LEGEND}")
 
 
 def stream(lab: Lab, picture: Path, technique: Technique, language: str | None = None, **parameters) -> Iterator[str]:
@@ -197,7 +197,7 @@ def watch(lab: Lab, scene: Scene, prompts: Mapping[str, Technique], **parameters
     done: list[str] = []
 
     def page(*more: str) -> HTML:
-        return HTML(f"{STYLE}<div class='judged'><div>{''.join((*done, *more))}</div></div><div class='judged'>{LEGEND}</div>")
+        return HTML(f"<div>{''.join((*done, *more))}</div>{LEGEND}")
 
     shown = display(page(), display_id=True)
     for name, technique in prompts.items():

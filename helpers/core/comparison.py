@@ -138,7 +138,8 @@ class Comparison:
         return len({(t.path, c.prompt, id(c)) for t in self.trials for c in t.reply.calls if c.new})
 
     def _repr_html_(self) -> str:
-        shown = self.table().map(lambda cell: re.sub(r"(\S+)\s\((.+)\)", r"\1<br><small>\2</small>", cell))
+        unbroken = self.table().map(lambda cell: cell.replace("–", "\u2060–\u2060"))  # word joiners: an interval stays on one line
+        shown = unbroken.map(lambda cell: re.sub(r"(\S+)\s\((.+)\)", r"\1<br><small>\2</small>", cell))
         note = f"{self.pictures} pictures; answers by {html.escape(self.source)}; small: 95 % intervals"
         return f"<div>{shown.to_html(escape=False)}<p><small>{note}</small></p></div>"
 
