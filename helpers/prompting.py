@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from helpers.core.asking import Reply, ask_all
@@ -20,7 +21,7 @@ from helpers.core.endpoints import STAND_IN_KEY
 from helpers.core.errors import InputError
 from helpers.core.figures import tradeoff_chart
 from helpers.core.images import encode_image, image_size
-from helpers.core.judged import judged_gallery, judged_text, side_by_side
+from helpers.core.judged import LEGEND, entry, judged_gallery, judged_text, side_by_side
 from helpers.core.marked import ELEMENTS, agreement, load_marked
 from helpers.core.paths import ROOT
 from helpers.core.photos import Photo
@@ -84,18 +85,21 @@ class Lab:
         self.close()
 
 
-def open_lab(profile: Profile, pictures: int = 200, seed: int = 1, folder: Path | str = FOLDER, language: str | None = None) -> Lab:
+def open_lab(profile: Profile, pictures: int = 150, seed: int = 1, folder: Path | str | None = None, language: str | None = None) -> Lab:
     """Draw `pictures` scenes, or find those of an earlier time, and open the profile's teacher.
 
-    folder: for the pictures and the store of answers.  language: "en" or "zh", the profile's if None.
+    folder: for the pictures and the store of answers; if None, `results/prompting`, or for the stand-in, whose answers cost
+    nothing, a temporary one that is gone when the lab is closed.  language: "en" or "zh", the profile's if None.
     Raises ProfileError without the key that a real teacher needs, InputError for a number of pictures below 1.
     """
     if pictures < 1:
         raise InputError(f"the lab needs at least one picture, not {pictures}")
     profile.require_key()
+    opened, base_url, key = ExitStack(), profile.teacher.endpoint, None
+    if folder is None:
+        folder = opened.enter_context(TemporaryDirectory(prefix="captionlab-")) if profile.offline else FOLDER
     scenes_folder = Path(folder) / f"scenes-{pictures}-{seed}"
     scenes = draw_scenes(scenes_folder, 0, pictures, seed, progress=None)
-    opened, base_url, key = ExitStack(), profile.teacher.endpoint, None
     if profile.offline:
         base_url, key = opened.enter_context(StandIn(scenes_folder)).base_url, STAND_IN_KEY
     return Lab(profile, scenes_folder, scenes, Path(folder) / "answers.sqlite", base_url, key, language or profile.language, opened)
@@ -133,7 +137,7 @@ def foresee(lab: Lab, prompts: Mapping[str, Technique], scenes: Sequence[Scene] 
     calls = spent_in = spent_out = 0
     image = price.image_tokens(*image_size(lab.picture(scenes[0]))) if price else 0
     for technique in prompts.values():
-        texts = [*technique.prompts(lab.language), *([technique.then.said(lab.language) + " " * 0] if technique.then else [])]
+        texts = [*technique.prompts(lab.language), *([technique.then.said(lab.language)] if technique.then else [])]
         calls += len(texts)
         spent_in += sum(text_tokens(text) + MESSAGE_TOKENS + image for text in texts) + (ANSWER_TOKENS if technique.then else 0)
         spent_out += ANSWER_TOKENS * len(texts)
@@ -162,9 +166,7 @@ def try_reader(text: str, scene: Scene, language: str = "en") -> HTML:
     """A text of your own, judged against a scene."""
     from IPython.display import HTML
 
-    from helpers.core.judged import LEGEND, STYLE
-
-    return HTML(f"{STYLE}<div class='judged'><p>{judged_text(text, read(text, language), scene)}</p></div><div class='judged'>{LEGEND}</div>")
+    return HTML(f"<p>{judged_text(text, read(text, language), scene)}</p>{LEGEND}")
 
 
 def stream(lab: Lab, picture: Path, technique: Technique, language: str | None = None, **parameters) -> Iterator[str]:
@@ -192,19 +194,17 @@ def watch(lab: Lab, scene: Scene, prompts: Mapping[str, Technique], **parameters
     """Show the answers to some prompts about one scene, word by word as they come, and mark them when they are complete."""
     from IPython.display import HTML, display
 
-    from helpers.core.judged import LEGEND, STYLE
-
     done: list[str] = []
 
     def page(*more: str) -> HTML:
-        return HTML(f"{STYLE}<div class='judged'><dl>{''.join((*done, *more))}</dl></div><div class='judged'>{LEGEND}</div>")
+        return HTML(f"<div>{''.join((*done, *more))}</div>{LEGEND}")
 
     shown = display(page(), display_id=True)
     for name, technique in prompts.items():
-        title, text = f"<dt>{html.escape(name)}</dt>", ""
+        text = ""
         for text in stream(lab, lab.picture(scene), technique, **parameters):
-            shown.update(page(f"{title}<dd>{html.escape(text)} …</dd>"))
-        done.append(f"{title}<dd>{judged_text(text, read(text, lab.language), scene)}</dd>")
+            shown.update(page(entry(name, html.escape(text) + " …")))
+        done.append(entry(name, judged_text(text, read(text, lab.language), scene)))
         shown.update(page())
 
 

@@ -7,6 +7,7 @@ DataFrames: `answers` has a row a trial, `table()` a row a technique with each v
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ class Comparison:
         return difference((a[0] * both, a[1] * both), (b[0] * both, b[1] * both), self._weights, level)
 
     def table(self, measures: Sequence[str] = SHOWN) -> pandas.DataFrame:
-        """One row a technique, one column a measure: "0.93 (0.90–0.96)"; "–" where nothing could be counted."""
+        """One row a technique, one column a measure: "0.93 (0.90–0.96)"; "–" where nothing could be counted. Spaces do not break."""
         import pandas
 
         rows = {name: {TITLES[m]: _written(self.estimate(name, m), m) for m in measures} for name in self.techniques}
@@ -117,7 +118,7 @@ class Comparison:
         for name in self.techniques:
             if name != against:
                 found = {m: self.difference(name, against, m, level) for m in measures}
-                rows[name] = {TITLES[m]: _written(e, m, sign=True) + (" *" if e.outside_zero else "") for m, e in found.items()}
+                rows[name] = {TITLES[m]: _written(e, m, sign=True) + ("*" if e.outside_zero else "") for m, e in found.items()}
         return pandas.DataFrame.from_dict(rows, orient="index").rename_axis(f"against {against}")
 
     @cached_property
@@ -137,8 +138,10 @@ class Comparison:
         return len({(t.path, c.prompt, id(c)) for t in self.trials for c in t.reply.calls if c.new})
 
     def _repr_html_(self) -> str:
-        note = f"{self.pictures} pictures; answers by {self.source}; 95 % intervals in brackets"
-        return f"<div>{self.table().to_html()}<p><small>{note}</small></p></div>"
+        unbroken = self.table().map(lambda cell: cell.replace("–", "\u2060–\u2060"))  # word joiners: an interval stays on one line
+        shown = unbroken.map(lambda cell: re.sub(r"(\S+)\s\((.+)\)", r"\1<br><small>\2</small>", cell))
+        note = f"{self.pictures} pictures; answers by {html.escape(self.source)}; small: 95 % intervals"
+        return f"<div>{shown.to_html(escape=False)}<p><small>{note}</small></p></div>"
 
     def __repr__(self) -> str:
         return f"{self.table().to_string()}\n{self.pictures} pictures; answers by {self.source}; 95 % intervals in brackets"
@@ -177,5 +180,5 @@ def _written(estimate: Estimate, measure: str, sign: bool = False) -> str:
         return "–"
     digits = {"words": 1, "tokens": 0, "seconds": 2, "yuan": 2}.get(measure, 2)
     form = f"{{:{'+' if sign else ''}.{digits}f}}"
-    between = " to " if sign else "–"
-    return f"{form.format(estimate.value)} ({form.format(estimate.low)}{between}{form.format(estimate.high)})"
+    between = ", " if sign else "–"
+    return f"{form.format(estimate.value)} ({form.format(estimate.low)}{between}{form.format(estimate.high)})".replace(" ", "\u00a0")

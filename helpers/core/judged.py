@@ -1,7 +1,7 @@
 """Shows answers with every word that was judged in its place: what is right, what is not there, what was denied.
 
 Shape of the data: a text, its `Reading` and the scene → HTML. A kind that is there is green and underlined, one that is not is
-red and struck through, a colour that is wrong is red and dotted: colour is never the only sign. Everything is escaped.
+red and struck through, a colour that is wrong is red and in italics: colour is never the only sign. Everything is escaped.
 """
 
 from __future__ import annotations
@@ -16,19 +16,13 @@ from helpers.core.reading import Reading
 from helpers.core.scenes import Scene
 from helpers.core.truth import BACKDROP_KINDS
 
-STYLE = """<style>
-.judged { display: flex; flex-wrap: wrap; gap: 1.2em; }
-.judged .picture { flex: 1 1 20em; max-width: 32em; border: 1px solid rgba(128, 128, 128, .45); border-radius: 6px; padding: .8em; }
-.judged img { width: 180px; max-width: 100%; height: auto; display: block; }
-.judged dl { margin: .5em 0 0; } .judged dt { font-weight: 600; margin-top: .5em; } .judged dd { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
-.judged ins, .judged del, .judged i.slip { padding: 0 .15em; border-radius: 3px; color: #111; }
-.judged ins { background: #cdebd3; text-decoration: underline 2px #137333; }
-.judged del { background: #fbd5d0; text-decoration: line-through 2px #b3261e; }
-.judged i.slip { background: #fbd5d0; font-style: normal; text-decoration: underline dotted 2px #b3261e; }
-.judged .missed { opacity: .85; } .judged small { opacity: .8; }
-</style>"""
-LEGEND = ("<p><small><ins>there</ins>: named, and in the picture &nbsp; <del>made up</del>: named, but not there &nbsp; "
-          "<i class='slip'>wrong colour</i> &nbsp; missed: there, but not named</small></p>")
+# Styles stand in each element: a notebook that was not run here yet is shown without its style sheets.
+_MARK = "color:#111111;padding:0px 2px;"
+THERE = f"<ins style='{_MARK}background-color:#cdebd3;text-decoration:underline'>"
+MADE_UP = f"<del style='{_MARK}background-color:#fbd5d0;text-decoration:line-through'>"
+SLIP = f"<i style='{_MARK}background-color:#fbd5d0'>"
+LEGEND = (f"<p><small>{THERE}there</ins>: named, and in the picture &nbsp; {MADE_UP}made up</del>: named, but not there &nbsp; "
+          f"{SLIP}wrong colour</i> &nbsp; missed: there, but not named</small></p>")
 
 
 def judged_text(text: str, reading: Reading, scene: Scene) -> str:
@@ -40,9 +34,9 @@ def judged_text(text: str, reading: Reading, scene: Scene) -> str:
         if mention.denied or mention.kind in spared:
             continue
         there = mention.kind in groups
-        marks.append((mention.start, mention.end, "<ins>" if there else "<del>", "</ins>" if there else "</del>"))
+        marks.append((mention.start, mention.end, THERE if there else MADE_UP, "</ins>" if there else "</del>"))
         if there and groups[mention.kind].colour and groups[mention.kind].colour not in mention.colours:
-            marks += [(a, b, "<i class='slip'>", "</i>") for a, b in mention.colour_spans]
+            marks += [(a, b, SLIP, "</i>") for a, b in mention.colour_spans]
     pieces, at = [], 0
     for start, end, opening, closing in sorted(set(marks)):
         if start < at or end <= start:
@@ -50,6 +44,11 @@ def judged_text(text: str, reading: Reading, scene: Scene) -> str:
         pieces += [html.escape(text[at:start]), opening, html.escape(text[start:end]), closing]
         at = end
     return "".join(pieces) + html.escape(text[at:])
+
+
+def entry(name: str, words: str) -> str:
+    """A name and, below it, words that are HTML already."""
+    return f"<div><b>{html.escape(name)}</b></div><div style='white-space:pre-wrap'>{words}</div>"
 
 
 def judged_gallery(trials: Sequence[Trial], language: str, source: str) -> str:
@@ -65,10 +64,11 @@ def judged_gallery(trials: Sequence[Trial], language: str, source: str) -> str:
         for trial in group:
             missed = ", ".join(KINDS[kind].word.said(language) for kind in sorted(trial.marks.missed))
             words = judged_text(trial.reply.text, trial.reading, trial.scene) or "<small>said nothing</small>"
-            entries.append(f"<dt>{html.escape(trial.technique)}</dt><dd>{words}</dd>" + (f"<dd class='missed'><small>missed: {missed}</small></dd>" if missed else ""))
+            entries.append(entry(trial.technique, words) + (f"<div><small>missed: {missed}</small></div>" if missed else ""))
         picture = Shown(group[0].scene.id, path, "", {}).data_uri
-        cards.append(f"<div class='picture'><img alt='scene {html.escape(group[0].scene.id)}' src='{picture}'><dl>{''.join(entries)}</dl></div>")
-    return f"{STYLE}<div class='judged'>{''.join(cards)}</div><div class='judged'>{LEGEND}</div><p><small>answers by {html.escape(source)}</small></p>"
+        cards.append(f"<tr><td valign='top' style='vertical-align:top'><img alt='scene {html.escape(group[0].scene.id)}' width='180' src='{picture}'></td>"
+                     f"<td align='left' valign='top' style='text-align:left;vertical-align:top'>{''.join(entries)}</td></tr>")
+    return f"<table><tbody>{''.join(cards)}</tbody></table>{LEGEND}<p><small>answers by {html.escape(source)}</small></p>"
 
 
 def side_by_side(columns: Sequence[str], rows: Sequence[tuple[str, Path, Sequence[str]]], note: str = "") -> str:
@@ -76,7 +76,7 @@ def side_by_side(columns: Sequence[str], rows: Sequence[tuple[str, Path, Sequenc
     head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *columns))
     body = []
     for title, path, texts in rows:
-        cells = "".join(f"<td style='text-align:left;vertical-align:top;max-width:22em;white-space:pre-wrap'>{html.escape(text) or '…'}</td>" for text in texts)
+        cells = "".join(f"<td align='left' valign='top' style='text-align:left;vertical-align:top;white-space:pre-wrap'>{html.escape(text) or '…'}</td>" for text in texts)
         picture = f"<img alt='{html.escape(title, quote=True)}' width='180' src='{Shown(title, path, '', {}).data_uri}'>"
-        body.append(f"<tr><td style='vertical-align:top'>{picture}<br><small>{html.escape(title)}</small></td>{cells}</tr>")
+        body.append(f"<tr><td valign='top' style='vertical-align:top'>{picture}<br><small>{html.escape(title)}</small></td>{cells}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>" + (f"<p><small>{html.escape(note)}</small></p>" if note else "")

@@ -95,9 +95,9 @@ def _in_passing(scene: Scene, rng: random.Random, care: float) -> Scene:
 
 def _heat(parameters: dict) -> float:
     """How much the sampling parameters loosen an answer: 1.0 at the usual ones, at most 2."""
-    warm = 0.5 + 0.5 * parameters.get("temperature", USUAL_TEMPERATURE) / USUAL_TEMPERATURE
-    wide = 0.5 + 0.5 * parameters.get("top_p", USUAL_TOP_P) / USUAL_TOP_P
-    return min(2.0, warm * wide)
+    warm = parameters.get("temperature", USUAL_TEMPERATURE) / USUAL_TEMPERATURE
+    wide = parameters.get("top_p", USUAL_TOP_P) / USUAL_TOP_P  # a narrow top-p cuts off what heat would let through
+    return min(2.0, 0.5 + 0.5 * warm * wide)
 
 
 def _slip(scene: Scene, rng: random.Random, chance: float) -> Scene:
