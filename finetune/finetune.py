@@ -333,7 +333,10 @@ def train(argv: list[str]) -> None:
     trainer.sampler = sampler
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = log.seconds()
-    memory = footprint.finish()
+    memory = footprint.finish(
+        precision="bf16" if training.bf16 else "fp16" if training.fp16 else "fp32", checkpointing=training.gradient_checkpointing,
+        rank=lora.lora_r, tune_vision=model_args.tune_vision,
+    )
     facts = {
         "strategy": "lora" if lora.use_lora else "full", "model": model_args.model_name_or_path, "seconds": seconds,
         "steps": trainer.state.global_step, "samples_per_second": trainer.state.global_step * per_step / seconds,

@@ -15,7 +15,7 @@ from helpers.core.model_sizes import ModelSize, Text, Vision
 # Per element of the values' width, of a layer of linear attention (gated delta rule in chunks of 64, heads 128 wide) beside its norms
 # and MLP. Counted once with saved_tensors_hooks in transformers 5.23, which does it in plain PyTorch where flash-linear-attention is
 # not installed; no paper gives it. By bytes of an element.
-LINEAR_ATTENTION = {2: 94.4, 4: 130.5}
+LINEAR_ATTENTION = {2: 92.4, 4: 130.4}
 # The loss at its highest, per token and word of the vocabulary: log-softmax, and the gradients after and before it, all in float32
 # (transformers/loss/loss_utils.py casts the logits).
 LOSS = 12
@@ -24,23 +24,24 @@ LOSS = 12
 def text_layer(text: Text, wide: int, linear: bool = False) -> float:
     """Bytes a token that one layer of the language model saves when all of it is trained.
 
-    Two RMSNorms (their input in float32, the normed one), inputs of both blocks, q, k, v and the attention's output, and of the gated
-    MLP gate, activated gate, up and product.
+    Two RMSNorms (their input in float32, and the normed one, which Qwen3.5 keeps in float32 as well), the inputs of both blocks, q, k, v
+    and the attention's output, and of the gated MLP gate, activated gate, up and product.
     """
-    norms = 2 * (4 + wide) * text.hidden
+    norm = 4 + (4 if text.gated else wide)
+    norms = 2 * norm * text.hidden
     inputs = 2 * wide * text.hidden
     if linear:
         mixer = LINEAR_ATTENTION[wide] * text.linear_value
     else:
-        mixer = 2 * wide * (text.query + text.key) + (4 + wide) * (text.query + text.key) * text.normed_heads
+        mixer = 2 * wide * (text.query + text.key) + norm * (text.query + text.key) * text.normed_heads
         mixer += 4 * wide * text.query * text.gated
     return norms + inputs + mixer + 4 * wide * text.intermediate
 
 
 def vision_layer(vision: Vision, wide: int) -> float:
     """Bytes a patch that one layer of the vision tower saves: two LayerNorms, the inputs of both blocks, q, k, v and the attention's
-    output, and the MLP before and after its activation."""
-    return wide * (8 * vision.hidden + 2 * vision.intermediate)
+    output (of each view, and where views pass together joined again), and the MLP before and after its activation."""
+    return wide * ((9 if vision.joins_views else 8) * vision.hidden + 2 * vision.intermediate)
 
 
 def saved(size: ModelSize, tokens: int, patches: int, wide: int, checkpointing: bool) -> int:

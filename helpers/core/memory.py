@@ -213,9 +213,11 @@ def gathered(size: ModelSize, setup: Setup, resident: int) -> int:
 
     One that is used again within `reuse` parameters is not given back (partitioned_param_coordinator.py, __params_to_release): around
     the turn from forward to backward those are the last ones, each counted on the way there and back, and once more where the backward
-    pass computes its layer again. Or the largest layer with what is fetched ahead, if that is more.
+    pass computes its layer again. Or the largest layer with what is fetched ahead, if that is more. None where the only GPU holds all.
     """
     buffers = setup.buffers
+    if setup.gpus == 1 and setup.offload != "all":
+        return 0
     turn = min(buffers.reuse / (3 if setup.checkpointing else 2), buffers.live)
     return int(min(resident, max(turn, size.largest_parameter + buffers.prefetch)))
 

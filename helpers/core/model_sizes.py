@@ -27,8 +27,8 @@ TEXT, VISION = ("language_model", "text_model"), ("vision_tower", "vision_model"
 @dataclass(frozen=True)
 class Text:
     """The language model: `query` and `key` are the widths of all query and of all key heads together. `linear` of its `layers` have
-    linear attention with values `linear_value` wide. `normed_heads`: queries and keys pass an RMSNorm; `gated`: so does the attention's
-    output a gate."""
+    linear attention with values `linear_value` wide. `normed_heads`: queries and keys pass an RMSNorm; `gated`: Qwen3.5's layers,
+    whose attention's output passes a gate."""
 
     layers: int
     hidden: int
@@ -45,13 +45,14 @@ class Text:
 @dataclass(frozen=True)
 class Vision:
     """The vision tower. After layer number `merges_after` (from 0) it goes on with a quarter of the patches; None: it never does.
-    `checkpoints`: whether gradient checkpointing reaches its layers."""
+    `checkpoints`: whether gradient checkpointing reaches its layers; `joins_views`: whether all views pass through it at once."""
 
     layers: int
     hidden: int
     intermediate: int
     merges_after: int | None = None
     checkpoints: bool = True
+    joins_views: bool = True
 
     @property
     def whole_layers(self) -> float:
