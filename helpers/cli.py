@@ -249,6 +249,32 @@ def name_systems(files: list[Path]) -> dict[str, Path]:
 
 
 @app.command()
+def plan(
+    model: Annotated[str, typer.Option(help="tiny, a folder with a config.json, openbmb/MiniCPM-V-4.6 or openbmb/MiniCPM-V-2")] = "tiny",
+    strategy: Annotated[list[str], typer.Option(help="lora or full; both where it is not given")] = ["lora", "full"],
+    zero: Annotated[int, typer.Option(help="ZeRO's stage: 0 (no DeepSpeed), 2 or 3")] = 2,
+    offload: Annotated[Literal["none", "optimizer", "all"], typer.Option(help="what lives in the CPU's memory; all: parameters too")] = "none",
+    gpus: Annotated[str, typer.Option(help="numbers of GPUs, with commas")] = "1,2,4,8",
+    sequence_length: Annotated[int, typer.Option(help="tokens of the longest sample, its picture's among them")] = 2048,
+    micro_batch: Annotated[int, typer.Option(help="samples that go through a GPU at once")] = 1,
+    gradient_checkpointing: Annotated[bool, typer.Option(help="compute activations again instead of keeping them")] = True,
+    precision: Annotated[Literal["bf16", "fp16", "fp32"], typer.Option()] = "bf16",
+    lora_r: Annotated[int, typer.Option(help="LoRA's rank")] = 64,
+    tune_vision: Annotated[bool, typer.Option(help="the vision tower is trained along")] = True,
+    views: Annotated[int | None, typer.Option(help="pieces a picture is cut into, with the whole one; default: the model's most")] = None,
+    deepspeed: Annotated[Path | None, typer.Option(help="take stage, offloading and buffers from this DeepSpeed configuration")] = None,
+    measured: Annotated[list[Path], typer.Option(help="folder of a finished run to compare with; may be given several times")] = [],
+    chart: Annotated[Path | None, typer.Option(help="picture of the plans to write (.png or .svg)")] = None,
+) -> None:
+    """Foresee the memory of each GPU, from a model's configuration alone, and say how far off that was where it was measured."""
+    from helpers.core.memory_report import plan_command
+
+    settings = dict(zero=zero, offload=offload, sequence_length=sequence_length, micro_batch=micro_batch, checkpointing=gradient_checkpointing,
+                    precision=precision, rank=lora_r, tune_vision=tune_vision, views=views)
+    plan_command(model, strategy, gpus, settings, deepspeed, measured, chart, say=typer.echo)
+
+
+@app.command()
 def course(
     profile: Annotated[str | None, typer.Option(help="tiny or lab; else CAPTIONLAB_PROFILE, else tiny")] = None,
     images: Annotated[Path | None, typer.Option(help="your own pictures in place of drawn scenes; needs a real teacher")] = None,
