@@ -40,6 +40,7 @@ from transformers import AutoModelForImageTextToText, Trainer, TrainerCallback, 
 
 from helpers.core.batches import Conversations, LengthSampler  # noqa: E402
 from helpers.core.encoding import collate  # noqa: E402
+from helpers.core.footprint import Footprint  # noqa: E402
 
 # Attention of the language model: softmax attention, and the linear attention of the Qwen3.5 layers in MiniCPM-V 4.6.
 LANGUAGE_ATTENTION = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|linear_attn\.(in_proj_qkv|in_proj_z|out_proj))"
@@ -290,18 +291,6 @@ def save_result(trainer: Trainer, folder: Path, facts: dict, keep_checkpoints: b
     barrier()
 
 
-def peak_memory() -> int:
-    """Bytes of main memory at their highest, summed over all processes."""
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = torch.tensor(float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit))
-    if torch.distributed.is_initialized():
-        peak = peak.to("cuda" if torch.distributed.get_backend() == "nccl" else "cpu")
-        torch.distributed.all_reduce(peak)
-    return int(peak)
-
-
 def train(argv: list[str]) -> None:
     """Run one fine-tuning from the command line's words to the finished folder."""
     from transformers import AutoProcessor, HfArgumentParser, logging, set_seed
@@ -322,6 +311,7 @@ def train(argv: list[str]) -> None:
         processor.image_processor.max_slice_nums = model_args.max_slice_nums
     train_set, eval_set = load_data(data_args, processor)
     checkpoint = prepare_folder(folder, settings)
+    footprint = Footprint()
     set_seed(training.seed)
     model = build_model(model_args, lora, training)
     if eval_set is None:
@@ -330,17 +320,27 @@ def train(argv: list[str]) -> None:
     sampler = LengthSampler([sum(len(turn.content) for turn in s.turns) for s in train_set.samples], per_step, training.seed)
     seconds_before = runs.read_json(checkpoint / runs.COMPLETE)["seconds"] if checkpoint else 0.0
     log = RunFolder(folder, sampler, seconds_before)
+
+    def collate_and_see(samples: list) -> dict:
+        batch = collate(samples, processor.tokenizer.pad_token_id, "right")
+        footprint.see(batch)
+        return batch
+
     trainer = CaptionTrainer(
         model=model, args=training, train_dataset=train_set, eval_dataset=eval_set, processing_class=processor, callbacks=[log],
-        data_collator=lambda samples: collate(samples, processor.tokenizer.pad_token_id, "right"),
+        data_collator=collate_and_see,
     )
     trainer.sampler = sampler
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = log.seconds()
+    memory = footprint.finish(
+        precision="bf16" if training.bf16 else "fp16" if training.fp16 else "fp32", checkpointing=training.gradient_checkpointing,
+        rank=lora.lora_r, tune_vision=model_args.tune_vision,
+    )
     facts = {
         "strategy": "lora" if lora.use_lora else "full", "model": model_args.model_name_or_path, "seconds": seconds,
         "steps": trainer.state.global_step, "samples_per_second": trainer.state.global_step * per_step / seconds,
-        "peak_memory": peak_memory(), "launch": os.environ.get(runs.LAUNCH_VARIABLE),
+        "peak_memory": sum(memory["peak"]), "memory": memory, "launch": os.environ.get(runs.LAUNCH_VARIABLE),
     }
     save_result(trainer, folder, facts, training.keep_checkpoints)
     say(f"Finished: {facts['steps']} steps, {seconds:.0f} s, {facts['samples_per_second']:.1f} samples/s, {folder}")

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from helpers.core.errors import CaptionLabError, InputError
 
 Language = Literal["en", "zh"]
+Format = Literal["llama-factory", "coco", "jsonl"]
 Tokenizer = Literal["ptb", "jieba", "char", "none"]
 FULL_DISK = ("No space left on device", "database or disk is full", "not enough space on the disk")
 
@@ -126,8 +127,11 @@ def label(
     dimension: Annotated[list[str], typer.Option(help="what to ask about; may be given several times")] = ["main"],
     language: Annotated[Language, typer.Option(help="of questions and answers")] = "en",
     model: Annotated[str, typer.Option(help="the teacher's model id")] = "qwen3-vl-plus",
-    rpm: Annotated[float | None, typer.Option(help="requests a minute; without it, the endpoint sets the pace")] = None,
-    concurrency: Annotated[int, typer.Option(help="requests under way at once")] = 8,
+    rpm: Annotated[float | None, typer.Option(help="requests a minute; default: the key's quota, else data/prices.yaml")] = None,
+    tpm: Annotated[float | None, typer.Option(help="tokens a minute; default as for --rpm")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="requests under way at once; default: as many as the pace needs")] = None,
+    max_cost: Annotated[float | None, typer.Option(metavar="YUAN", help="stop before this run costs more; what was done is kept")] = None,
+    timeout: Annotated[float, typer.Option(help="seconds to wait for one answer")] = 120.0,
     limit: Annotated[int | None, typer.Option(help="at most so many pictures, the first by path")] = None,
     seed: Annotated[int, typer.Option(help="sampling seed; part of what makes a label the same")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print pictures, requests, tokens and cost; send nothing")] = False,
@@ -135,7 +139,8 @@ def label(
     """Ask the teacher about every picture. Without DASHSCOPE_API_KEY and DASHSCOPE_HTTP_BASE_URL that is the offline stand-in."""
     from helpers.dataset import label_images
 
-    typer.echo(label_images(images, store, dimension, language, model, rpm, concurrency, limit, dry_run, seed=seed, say=typer.echo))
+    typer.echo(label_images(images, store, dimension, language, model, rpm, concurrency, limit, dry_run, seed=seed, tpm=tpm,
+                            max_cost=max_cost, timeout=timeout, say=typer.echo))
 
 
 @app.command()
@@ -144,23 +149,40 @@ def build(
     out: Annotated[Path, typer.Option(help="folder for train.json and eval.json")],
     eval_fraction: Annotated[float | None, typer.Option(help="share of pictures outside Train/ and Val/ that goes to eval.json")] = None,
     seed: Annotated[int, typer.Option(help="of that share")] = 0,
+    near_duplicates: Annotated[bool, typer.Option(help="keep pictures that show the same on one side")] = True,
 ) -> None:
-    """Write train.json and eval.json from a label store."""
+    """Write train.json and eval.json from a label store: answers cleaned, near-duplicate pictures on one side."""
     from helpers import dataset
 
-    typer.echo(dataset.build(store, out, eval_fraction, seed=seed))
+    typer.echo(dataset.build(store, out, eval_fraction, seed=seed, near_duplicates=near_duplicates))
 
 
 @app.command()
-def check(file: Annotated[Path, typer.Argument(help="train.json, eval.json or output.json")]) -> None:
+def check(files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="train.json, eval.json or output.json; "
+                                                      "of several, also that no two share a picture")]) -> None:
     """Name every fault of a conversation file with its sample; exit code 1 if there is any."""
-    from helpers.core.conversations import check_conversations
+    from helpers.core.conversations import check_conversations, shared_pictures
 
-    faults = check_conversations(file)
-    for fault in faults:
-        typer.echo(f"{fault.sample}: {fault.message}")
-    typer.echo(f"{file}: {len(faults)} fault(s)" if faults else f"{file}: no fault")
-    raise typer.Exit(1 if faults else 0)
+    faults = {file: check_conversations(file) for file in files}
+    for file, found in shared_pictures(files).items():
+        faults[file] += found
+    for file, found in faults.items():
+        for fault in found:
+            typer.echo(f"{fault.sample}: {fault.message}")
+        typer.echo(f"{file}: {len(found)} fault(s)" if found else f"{file}: no fault")
+    raise typer.Exit(1 if any(faults.values()) else 0)
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="train.json or eval.json; both may go to one folder, one after the other")],
+    format: Annotated[Format, typer.Option(help="LLaMA-Factory, COCO captions, or lines of JSON as `datasets` reads them")],
+    out: Annotated[Path, typer.Option(help="folder for the files and copies of the pictures")],
+) -> None:
+    """Write a conversation file in the format of another tool, with its pictures."""
+    from helpers import dataset
+
+    typer.echo(dataset.export(file, format, out))
 
 
 @app.command()
@@ -224,6 +246,32 @@ def name_systems(files: list[Path]) -> dict[str, Path]:
             raise InputError(f"{systems[name]} and {file} would both be called {name!r}; rename one of the files or folders.")
         systems[name] = file
     return systems
+
+
+@app.command()
+def plan(
+    model: Annotated[str, typer.Option(help="tiny, a folder with a config.json, openbmb/MiniCPM-V-4.6 or openbmb/MiniCPM-V-2")] = "tiny",
+    strategy: Annotated[list[str], typer.Option(help="lora or full; both where it is not given")] = ["lora", "full"],
+    zero: Annotated[int, typer.Option(help="ZeRO's stage: 0 (no DeepSpeed), 2 or 3")] = 2,
+    offload: Annotated[Literal["none", "optimizer", "all"], typer.Option(help="what lives in the CPU's memory; all: parameters too")] = "none",
+    gpus: Annotated[str, typer.Option(help="numbers of GPUs, with commas")] = "1,2,4,8",
+    sequence_length: Annotated[int, typer.Option(help="tokens of the longest sample, its picture's among them")] = 2048,
+    micro_batch: Annotated[int, typer.Option(help="samples that go through a GPU at once")] = 1,
+    gradient_checkpointing: Annotated[bool, typer.Option(help="compute activations again instead of keeping them")] = True,
+    precision: Annotated[Literal["bf16", "fp16", "fp32"], typer.Option()] = "bf16",
+    lora_r: Annotated[int, typer.Option(help="LoRA's rank")] = 64,
+    tune_vision: Annotated[bool, typer.Option(help="the vision tower is trained along")] = True,
+    views: Annotated[int | None, typer.Option(help="pieces a picture is cut into, with the whole one; default: the model's most")] = None,
+    deepspeed: Annotated[Path | None, typer.Option(help="take stage, offloading and buffers from this DeepSpeed configuration")] = None,
+    measured: Annotated[list[Path], typer.Option(help="folder of a finished run to compare with; may be given several times")] = [],
+    chart: Annotated[Path | None, typer.Option(help="picture of the plans to write (.png or .svg)")] = None,
+) -> None:
+    """Foresee the memory of each GPU, from a model's configuration alone, and say how far off that was where it was measured."""
+    from helpers.core.memory_report import plan_command
+
+    settings = dict(zero=zero, offload=offload, sequence_length=sequence_length, micro_batch=micro_batch, checkpointing=gradient_checkpointing,
+                    precision=precision, rank=lora_r, tune_vision=tune_vision, views=views)
+    plan_command(model, strategy, gpus, settings, deepspeed, measured, chart, say=typer.echo)
 
 
 @app.command()

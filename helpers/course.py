@@ -200,7 +200,7 @@ def _build(settings: Settings, say: Callable[[str], None]) -> dict:
         if number == 0:
             raise InputError(f"No labelled picture is left for {side}.json; put more pictures into {settings.pictures}, "
                              "some in a folder Train/ and some in Val/.")
-    return asdict(report)
+    return report.counts()
 
 
 def _train(settings: Settings, system: str) -> None:

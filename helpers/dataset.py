@@ -1,151 +1,135 @@
 """Labels pictures with the teacher, and builds the training and evaluation files from the labels.
 
 Shape of the data: a folder of pictures → rows of a label store (`label_images`) → train.json and eval.json in the
-conversation format (`build`). Labelling survives being killed: each label is committed before it is counted, and
-running the same command again asks only what has no answer yet. The teacher is the DashScope endpoint that the
-environment names; with neither DASHSCOPE_API_KEY nor DASHSCOPE_HTTP_BASE_URL it is the kit's offline stand-in.
+conversation format (`build`), which `export` writes in the formats of other tools. Labelling survives being killed: each
+label is committed before it is counted, and running the same command again asks only what has no answer yet. The
+teacher is the DashScope endpoint that the environment names; with neither DASHSCOPE_API_KEY nor DASHSCOPE_HTTP_BASE_URL it is the kit's offline stand-in.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import re
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.core.conversations import Sample, write_conversations
+from helpers.core.building import BuildReport, build
+from helpers.core.cleaning import clean_answer
+from helpers.core.duplicates import find_duplicates
 from helpers.core.endpoints import STAND_IN_KEY, URL_VARIABLE, is_stand_in, read_key
 from helpers.core.errors import InputError
-from helpers.core.images import find_images, image_size
-from helpers.core.labelling import Job, LabelReport, Run, run_loop
-from helpers.core.labels import STAND_IN_SOURCE, Label, LabelKey, LabelStore, canonical
-from helpers.core.prices import MESSAGE_TOKENS, Prices, load_prices, text_tokens
+from helpers.core.exports import export
+from helpers.core.label_jobs import JobQueue
+from helpers.core.label_report import LabelReport
+from helpers.core.labelling import ANSWER_TOKENS, Run, Settings, run_loop
+from helpers.core.labels import MEMORY, STAND_IN_SOURCE, LabelStore, canonical
+from helpers.core.pacing import Limits, choose_limits
+from helpers.core.prices import Prices, load_prices
 from helpers.core.prompts import load_prompts, question
-from helpers.core.qwen_vl import MAX_SIDE, QwenVL
+from helpers.core.qwen_vl import MAX_SIDE, TIMEOUT, QwenVL
+from helpers.core.survey import survey
+
+__all__ = ["BuildReport", "build", "clean_answer", "export", "find_duplicates", "label_images"]
 
 MODEL = "qwen3-vl-plus"
-EVAL_FRACTION = 0.15
-ANSWER_TOKENS = 120         # what an answer is foreseen to have; usage tells in the end
 STAND_IN = "standin"        # the endpoint's name in profiles
-_TRAIN_FOLDERS, _EVAL_FOLDERS = {"train", "training"}, {"val", "eval", "valid", "validation", "evaluation"}
+UNDER_WAY = (8, 128, 8.0)   # requests under way at once: at least, at most, and enough for answers that take so many seconds
 
 
 def label_images(images: Path | str | Sequence[Path], store: Path | str, dimensions: Sequence[str] = ("main",), language: str = "en",
-                 model: str = MODEL, rpm: float | None = None, concurrency: int = 8, limit: int | None = None, dry_run: bool = False,
-                 scenes: Path | str | None = None, seed: int = 0, progress: str | None = "labelling", *,
-                 endpoint: str | None = None, max_side: int = MAX_SIDE, parameters: dict | None = None,
-                 say: Callable[[str], None] = print) -> LabelReport:
+                 model: str = MODEL, rpm: float | None = None, concurrency: int | None = None, limit: int | None = None, dry_run: bool = False,
+                 scenes: Path | str | None = None, seed: int = 0, progress: str | None = "labelling", *, tpm: float | None = None,
+                 max_cost: float | None = None, endpoint: str | None = None, max_side: int = MAX_SIDE, parameters: dict | None = None,
+                 timeout: float = TIMEOUT, prices: Path | str | None = None, say: Callable[[str], None] = print) -> LabelReport:
     """Ask the teacher about every picture, in every dimension, and store its answers; what the store has is not asked again.
 
     images: a folder, or a list of paths.  store: the SQLite file.  limit: at most so many pictures, the first by path.
-    rpm: requests a minute; None leaves the pace to the endpoint.  concurrency: requests under way at once.
+    rpm, tpm: requests and tokens a minute; without them, what the endpoint says of the key, else the price file.
+    concurrency: requests under way at once; None: as many as the pace needs.  max_cost: yuan that this run may cost.
     scenes: the truth the stand-in answers from; by default the scenes.jsonl in or above the pictures' folder.
     seed: sent as a sampling parameter, so part of a label's key.  parameters: further ones (temperature, top_p, max_tokens).
     endpoint: "standin", a base URL, or None for what the environment names.  progress: the bar's name, None for no bar.
+    timeout: seconds for one answer.  prices: another price file than data/prices.yaml.
     Raises InputError for options and pictures (a single bad picture among others is reported, not raised), TeacherError for
     an answer that ends the run, StoreError, ResourceError; labels so far are kept, and the same call continues.
     """
     started = time.monotonic()
-    paths = find_images(images) if isinstance(images, (str, Path)) else [Path(p) for p in images]
-    _check(paths, concurrency, rpm, limit)
-    paths = paths[:limit]
+    for name, value in (("concurrency", concurrency), ("rpm", rpm), ("tpm", tpm), ("limit", limit), ("max-cost", max_cost), ("timeout", timeout)):
+        if value is not None and value <= 0:
+            raise InputError(f"--{name} is {value}: give a number above 0")
     questions = load_prompts()
     asked = {dimension: question(dimension, language, questions) for dimension in dict.fromkeys(dimensions)}
-    sampling = canonical({"seed": seed, **(parameters or {})})
-    prices, report = load_prices(), LabelReport(pictures=len(paths), dry_run=dry_run)
-    report.prices_of = prices.date
+    sampling = {"seed": seed, **(parameters or {})}
+    table = load_prices(prices) if prices else load_prices()
+    price = table.model(model)
+    if max_cost is not None and price is None:
+        raise InputError(f"there is no price of {model}, so --max-cost cannot be kept: add it to the price file, or leave the option out")
     url = None if endpoint == STAND_IN else endpoint or os.environ.get(URL_VARIABLE)
     own = endpoint == STAND_IN or not url and not read_key()  # nobody else is named: the kit's own stand-in
     stand_in = own or url is not None and is_stand_in(url)
-    with _open_store(store, dry_run) as labels:
-        jobs = _jobs(paths, asked, model, sampling, labels, stand_in, report)
-        report.requests = len(jobs)
-        if dry_run:
-            _foresee(jobs, model, prices, max_side, report)
-        elif jobs:
-            with _teacher(own, url, model, scenes or _find_truth(paths), rpm, concurrency, max_side, say) as client:
-                run = Run(client, labels, language, {"seed": seed, **(parameters or {})}, prices, report)
-                run_loop(run.go(jobs, concurrency, progress))
+    # A dry run makes no store where there is none.
+    with LabelStore(MEMORY if dry_run and not Path(store).is_file() else store) as labels, \
+            JobQueue(labels, asked, model, canonical(sampling), stand_in) as queue:
+        found = survey(images, labels, queue, price, max_side, limit, progress)
+        report = _report(found, queue, table, model, dry_run)
+        if not dry_run and report.requests:
+            with _teacher(own, url, model, scenes or _find_truth(found.first), max_side, timeout, say) as client:
+                told = client.limits()
+                limits = choose_limits(rpm, tpm, told and Limits(*told, "by the endpoint"), _known_limits(table, model))
+                client.keep_to(limits)
+                client.concurrency = concurrency or _under_way(limits)
+                _look_ahead(report, limits)
+                say(report.outlook())
+                queue.start()
+                settings = Settings(language, sampling, client.concurrency, max_cost, progress)
+                run_loop(Run(client, labels, queue, price, report, settings).go())
+        elif dry_run:
+            _look_ahead(report, choose_limits(rpm, tpm, Limits() if stand_in else _known_limits(table, model)))
     report.seconds = time.monotonic() - started
     return report
 
 
-def _check(paths: list[Path], concurrency: int, rpm: float | None, limit: int | None) -> None:
-    """Raises InputError for options that cannot be, and for a list that names a missing picture."""
-    for name, value in (("concurrency", concurrency), ("rpm", rpm), ("limit", limit)):
-        if value is not None and value <= 0:
-            raise InputError(f"--{name} is {value}: give a number above 0")
-    if missing := next((p for p in paths if not p.is_file()), None):
-        raise InputError(f"there is no picture {missing}: check the path")
+def _report(found, queue: JobQueue, prices: Prices, model: str, dry_run: bool) -> LabelReport:
+    """A report with what the survey found and what is foreseen; a dry run's tokens and yuan are the foreseen ones."""
+    requests, reused, tokens_in = queue.counts()
+    price, tokens_out = prices.model(model), requests * ANSWER_TOKENS
+    yuan = sum(price.cost(tokens, ANSWER_TOKENS) * number for tokens, number in queue.token_sizes()) if price else None
+    report = LabelReport(found.pictures, requests, reused, rejected=found.rejected, yuan=0.0 if price else None, dry_run=dry_run,
+                         foreseen=(tokens_in, tokens_out, yuan), prices_of=prices.date, price_source=prices.sources[0])
+    if dry_run:
+        report.input_tokens, report.output_tokens, report.yuan = report.foreseen
+    return report
 
 
-@contextlib.contextmanager
-def _open_store(store: Path | str, dry_run: bool) -> Iterator[LabelStore | None]:
-    """The store; a dry run makes none where there is none."""
-    if dry_run and not Path(store).is_file():
-        yield None
-        return
-    with LabelStore(store) as labels:
-        yield labels
+def _look_ahead(report: LabelReport, limits: Limits) -> None:
+    """Adds how long the run takes at these limits."""
+    tokens_in, tokens_out, _ = report.foreseen
+    report.minutes, report.limits = limits.minutes(report.requests, tokens_in + tokens_out), str(limits)
 
 
-def _jobs(paths: list[Path], asked: dict[str, str], model: str, sampling: str, labels: LabelStore | None, stand_in: bool,
-          report: LabelReport) -> list[Job]:
-    """What is still to be asked. An answer of the stand-in counts only where the stand-in is asked."""
-    hashes = labels.hash_pictures(paths) if labels else {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-    states = labels.states(model) if labels else {}
-    jobs: dict[LabelKey, Job] = {}
-    done = set()
-    for path in paths:
-        for dimension, prompt in asked.items():
-            key = LabelKey(hashes[path], model, prompt, sampling) if path in hashes else None
-            if key is None:
-                report.rejected[path] = f"{path} cannot be read: check its permissions"
-                continue
-            status, source = states.get(key, ("", ""))
-            if status in ("ok", "refused") and (stand_in or source != STAND_IN_SOURCE):
-                done.add(key)
-            else:
-                jobs.setdefault(key, Job(path, key, dimension))
-    report.reused = len(done)
-    return list(jobs.values())
-
-
-def _foresee(jobs: list[Job], model: str, prices: Prices, max_side: int, report: LabelReport) -> None:
-    """Fills in the tokens and yuan that a run would take, from the pictures' sizes; unreadable pictures are named."""
+def _known_limits(prices: Prices, model: str) -> Limits | None:
+    """What the price file says of a model's limits."""
     price = prices.model(model)
-    if price is None:
-        report.yuan = None
-    for job in jobs:
-        try:
-            width, height = image_size(job.path)
-        except InputError as error:
-            report.rejected[job.path] = str(error)
-            continue
-        factor = min(1.0, max_side / max(width, height))
-        picture = price.image_tokens(round(width * factor), round(height * factor)) if price else 0
-        tokens = text_tokens(job.key.prompt) + MESSAGE_TOKENS + picture
-        report.input_tokens += tokens
-        report.output_tokens += ANSWER_TOKENS
-        if price:
-            report.yuan += price.cost(tokens, ANSWER_TOKENS)
+    return Limits(price.rpm, price.tpm, f"usual as of {prices.date}") if price else None
 
 
-def _find_truth(paths: list[Path]) -> Path | None:
-    """The scenes.jsonl beside or above the first picture, or None."""
-    return next((folder / "scenes.jsonl" for folder in list(paths[0].resolve().parents)[:2] if (folder / "scenes.jsonl").is_file()), None)
+def _under_way(limits: Limits) -> int:
+    """How many requests have to be under way at once to keep a pace, within reason."""
+    least, most, seconds = UNDER_WAY
+    return min(most, max(least, round((limits.rpm or 0) / 60 * seconds)))
+
+
+def _find_truth(picture: Path) -> Path | None:
+    """The scenes.jsonl beside or above a picture, or None."""
+    return next((folder / "scenes.jsonl" for folder in list(picture.resolve().parents)[:2] if (folder / "scenes.jsonl").is_file()), None)
 
 
 @contextlib.contextmanager
-def _teacher(own: bool, url: str | None, model: str, truth: Path | None, rpm: float | None, concurrency: int, max_side: int,
+def _teacher(own: bool, url: str | None, model: str, truth: Path | None, max_side: int, timeout: float,
              say: Callable[[str], None]) -> Iterator[QwenVL]:
     """A client for the endpoint; the kit's own stand-in runs as long as the client is used."""
-    options = {"rpm": rpm, "concurrency": concurrency, "max_side": max_side}
+    options = {"max_side": max_side, "timeout": timeout}
     if not own:
         # A stand-in in another terminal takes any key, so none has to be set for it.
         yield QwenVL(model, url, STAND_IN_KEY if url and not read_key() and is_stand_in(url) else None, **options)
@@ -156,108 +140,3 @@ def _teacher(own: bool, url: str | None, model: str, truth: Path | None, rpm: fl
         knows = f"the {stand_in.pictures} pictures it knows" if truth else "the kit's few photographs only"
         say(f"The teacher is the {STAND_IN_SOURCE}: it answers about {knows}.")
         yield QwenVL(model, stand_in.base_url, KEY, **options)
-
-
-@dataclass(frozen=True)
-class BuildReport:
-    """What `build` wrote: numbers of samples, what was dropped by reason, and who the labels are from."""
-
-    train: int
-    eval: int
-    dropped: dict[str, int]
-    sources: dict[str, int]
-
-    def __str__(self) -> str:
-        dropped = ", ".join(f"{number} {reason}" for reason, number in self.dropped.items()) or "none"
-        return (f"{self.train} samples in train.json, {self.eval} in eval.json; dropped: {dropped}; "
-                f"labels from {', '.join(self.sources) or 'nobody'}")
-
-
-def build(store: Path | str, out: Path | str, eval_fraction: float | None = None, *, dimensions: Sequence[str] | None = None,
-          language: str | None = None, model: str | None = None, seed: int = 0) -> BuildReport:
-    """Write out/train.json and out/eval.json from a store's labels.
-
-    Pictures under a folder Train/ go to training and those under Val/ to evaluation; of the others a seeded
-    `eval_fraction` (default 0.15) does, chosen by content, so that copies of a picture stay on one side. dimensions,
-    language, model: only labels of these. Refusals, failures and answers cut off by their length are left out and
-    counted. Of several labels for one picture and dimension the latest counts. Order: by id.
-    Raises InputError when the fraction is none or no label is left.
-    """
-    if eval_fraction is not None and not 0 <= eval_fraction < 1:
-        raise InputError(f"--eval-fraction is {eval_fraction}: give a number from 0 up to, but not including, 1")
-    out = Path(out).resolve()
-    chosen: dict[tuple[Path, str], Label] = {}
-    dropped: Counter = Counter()
-    with LabelStore(store, create=False) as labels:
-        for path, label in labels.labels():
-            if dimensions and label.dimension not in dimensions or language not in (None, label.language) or model not in (None, label.key.model):
-                continue
-            if reason := _unfit(label, path):
-                dropped[reason] += 1
-            else:
-                chosen[path, label.dimension] = label
-    if not chosen:
-        raise InputError(f"{store} holds no label to build from: run `captionlab label` first, "
-                         "or ask for another language, dimension or model")
-    names = _names(sorted({path for path, _ in chosen}))
-    share = EVAL_FRACTION if eval_fraction is None else eval_fraction
-    sides: dict[str, list[Sample]] = {"train": [], "eval": []}
-    for (path, dimension), label in chosen.items():
-        name = names[path] if dimension == "main" else f"{names[path]}/{dimension}"
-        sample = Sample(name, _written(path, out), path, label.key.prompt, clean(label.answer))
-        sides[_side(path, label.key.sha256, share, seed)].append(sample)
-    for side, samples in sides.items():
-        write_conversations(out / f"{side}.json", sorted(samples, key=lambda s: s.id))
-    return BuildReport(len(sides["train"]), len(sides["eval"]), dict(dropped), dict(Counter(label.source for label in chosen.values())))
-
-
-def clean(answer: str) -> str:
-    """An answer fit for training: no spaces around it, none before the end of a line, no runs of empty lines."""
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", answer)).strip()
-
-
-def _unfit(label: Label, path: Path) -> str | None:
-    """Why a label is not trained on, or None."""
-    if label.status != "ok":
-        return label.status
-    if label.finish_reason == "length":
-        return "cut off"
-    if not clean(label.answer):
-        return "empty"
-    return None if path.is_file() else "picture gone"
-
-
-def _side(path: Path, sha256: str, share: float, seed: int) -> str:
-    """ "train" or "eval", by the nearest folder that says so, else by a hash of the picture's bytes."""
-    for folder in reversed(path.parts[:-1]):
-        if folder.lower() in _TRAIN_FOLDERS:
-            return "train"
-        if folder.lower() in _EVAL_FOLDERS:
-            return "eval"
-    draw = int.from_bytes(hashlib.sha256(f"{seed}|{sha256}".encode()).digest()[:8], "big") / 2**64
-    return "eval" if draw < share else "train"
-
-
-def _names(paths: list[Path]) -> dict[Path, str]:
-    """A name for each picture: its stem; where two share one, as much of the path before it as tells them apart."""
-    names = {path: path.stem for path in paths}
-    for depth in range(2, max((len(p.parts) for p in paths), default=1) + 1):
-        counts = Counter(names.values())
-        twins = [path for path in paths if counts[names[path]] > 1]
-        if not twins:
-            break
-        for path in twins:
-            names[path] = "_".join((*path.parts[-depth:-1], path.stem))
-    counts = Counter(names.values())
-    return {path: name if counts[name] == 1 else f"{name}_{path.suffix[1:]}" for path, name in names.items()}
-
-
-def _written(path: Path, out: Path) -> str:
-    """A picture's path as the JSON in `out` names it: relative to that folder or its parent, so that both move together."""
-    for base in (out, out.parent):
-        if path.is_relative_to(base):
-            return path.relative_to(base).as_posix()
-    try:
-        return Path(os.path.relpath(path, out)).as_posix()
-    except ValueError:  # on another drive
-        return path.as_posix()

@@ -19,11 +19,12 @@ from pathlib import Path
 from helpers.core import errors, runs
 from helpers.core.conversations import read_conversations
 from helpers.core.errors import InputError, ResourceError, TrainingError
+from helpers.core.memory import Plan, Setup, plan_memory
 from helpers.core.paths import FINETUNE, STUDENT
 from helpers.core.processes import OWNER_VARIABLE, port_is_free, stop_tree
 from helpers.core.runs import Run, load_run
 
-__all__ = ["Run", "launch", "load_run"]
+__all__ = ["Plan", "Run", "Setup", "launch", "load_run", "plan_memory"]
 
 SCRIPTS = {"lora": "finetune_lora.sh", "full": "finetune_ds.sh"}
 POLL_SECONDS = 0.2

@@ -14,7 +14,7 @@ from helpers import cli
 from helpers.core.errors import InputError
 from helpers.core.paths import ROOT, STUDENT
 
-COMMANDS = {"doctor", "scenes", "pretrain", "label", "build", "check", "caption", "metrics", "course", "standin"}
+COMMANDS = {"doctor", "scenes", "pretrain", "label", "build", "check", "export", "caption", "metrics", "plan", "course", "standin"}
 
 
 def run(*words: object):
@@ -88,6 +88,21 @@ def test_check_passes_a_good_file_and_names_faults(drawn, tmp_path):
     result = run("check", broken)
     assert result.exit_code == 1
     assert samples[2]["id"] in result.stdout and "nowhere.jpg" in result.stdout
+
+
+def test_check_of_two_files_names_what_they_share(drawn, tmp_path):
+    assert run("check", drawn / "train.json", drawn / "eval.json").exit_code == 0
+    samples = json.loads((drawn / "train.json").read_text(encoding="utf-8"))
+    (drawn / "leak.json").write_text(json.dumps(samples[:1]), encoding="utf-8")
+    result = run("check", drawn / "train.json", drawn / "leak.json")
+    assert result.exit_code == 1 and f"{samples[0]['id']}: the picture" in result.stdout and "train.json: no fault" in result.stdout
+
+
+@pytest.mark.parametrize(("format", "file"), [("llama-factory", "dataset_info.json"), ("coco", "captions_train.json"), ("jsonl", "train/metadata.jsonl")])
+def test_export_writes_every_format(drawn, tmp_path, format, file):
+    result = run("export", drawn / "train.json", "--format", format, "--out", tmp_path)
+    assert result.exit_code == 0 and "6 samples and 6 pictures" in result.stdout and (tmp_path / file).is_file()
+    assert run("export", drawn / "train.json", "--format", "voc", "--out", tmp_path).exit_code == 2
 
 
 def test_metrics_of_the_references_themselves_are_perfect(drawn, tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from helpers.core.conversations import Sample, Turn, check_conversations, read_conversations, write_conversations
+from helpers.core.conversations import Sample, Turn, check_conversations, read_conversations, shared_pictures, write_conversations
 from helpers.core.errors import InputError
 
 
@@ -75,6 +75,9 @@ def test_a_missing_picture_is_named_with_sample_and_places(folder):
     ({"conversations": [{"role": "assistant", "content": "?"}]}, "the user begins"),
     ({"conversations": [{"role": "user", "content": "<image>?"}]}, "ends with a question"),
     ({"conversations": [{"role": "user", "content": "<image><image>?"}, {"role": "assistant", "content": "!"}]}, "2 <image> tags"),
+    ({"conversations": [{"role": "user", "content": "<image>?"}, {"role": "assistant", "content": "<image>"}]}, "2 <image> tags"),
+    ({"conversations": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "<image>!"}]}, "belongs to the first question"),
+    ({"conversations": [{"role": "system", "content": "<image>?"}, {"role": "assistant", "content": "!"}]}, "the role 'system'"),
     ({"conversations": [{"role": "user", "content": "<image>\n"}, {"role": "assistant", "content": "!"}]}, "question is empty"),
 ])
 def test_each_fault_is_named(folder, broken, words):
@@ -114,3 +117,23 @@ def test_samples_made_in_python_need_no_turns(folder):
     sample = Sample("7", "0002.jpg", folder / "0002.jpg", "What?", "This.")
     path = write_conversations(folder / "output.json", [sample])
     assert read_conversations(path)[0] == sample
+
+
+def test_a_question_without_the_tag_is_read_but_is_a_fault(folder):
+    path = write(folder, [entry(), entry("7", question="What is this?")])
+    assert len(read_conversations(path)) == 2
+    faults = check_conversations(path)
+    assert [fault.sample for fault in faults] == ["7"] and "no <image> tag" in faults[0].message
+
+
+def test_pictures_in_two_files_are_named_copies_and_near_duplicates_too(folder):
+    noise = Image.effect_noise((9, 9), 90).resize((200, 200), Image.Resampling.BICUBIC).convert("RGB")
+    noise.save(folder / "one.png")
+    noise.transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((150, 150)).save(folder / "mirrored.jpg")
+    (folder / "copy.jpg").write_bytes((folder / "0002.jpg").read_bytes())
+    train = write(folder, [entry("a", "one.png"), entry("b", "0002.jpg")])
+    (folder / "eval.json").write_text(json.dumps([entry("a", "mirrored.jpg"), entry("c", "copy.jpg"), entry("d", "one.png")]))
+    found = shared_pictures([train, folder / "eval.json"])
+    assert list(found) == [folder / "eval.json"] and [fault.sample for fault in found[folder / "eval.json"]] == ["a", "c", "d"]
+    assert "near-duplicate of the picture of a in" in found[folder / "eval.json"][0].message and "same picture as a in" in found[folder / "eval.json"][2].message
+    assert shared_pictures([train, train]) == {} == shared_pictures([train])

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from helpers.core.errors import InputError
-from helpers.core.figures import PALETTE, colour_of, gallery, label_of, loss_curves, metric_chart, to_svg
+from helpers.core.figures import PALETTE, colour_of, gallery, label_of, loss_curves, metric_chart, to_svg, tradeoff_chart
 from helpers.core.report import Shown, gallery_html
 
 RESULT = {"systems": {
@@ -45,6 +45,20 @@ def test_metric_chart_has_a_panel_a_metric_and_whiskers_where_known():
     assert [axes.get_title(loc="left") for axes in metric_chart(RESULT, ["CIDEr", "SPICE"]).axes] == ["CIDEr"]
     with pytest.raises(InputError, match="no metric chart"):
         metric_chart(RESULT, ["SPICE"])
+
+
+def test_tradeoff_chart_draws_a_dot_with_its_intervals_and_a_name_for_each():
+    close = {f"prompt {i}": ((0.01 * i, 0.0, 0.02 * i), (0.99, 0.97, 1.0)) for i in range(14)}
+    figure = tradeoff_chart(close, "made up", "named")
+    (axes,) = figure.axes
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axes.texts if text.get_text()]
+    assert len(boxes) == len(axes.containers) == 14
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1:])
+    bars = [segment for container in axes.containers for line in container[2] for segment in line.get_segments()]
+    assert any(np.allclose(bar, [(0.0, 0.99), (0.26, 0.99)]) for bar in bars) and any(np.allclose(bar[:, 1], (0.97, 1.0)) for bar in bars)
+    with pytest.raises(InputError, match="nothing to draw"):
+        tradeoff_chart({}, "x", "y")
 
 
 def test_systems_keep_their_colours_and_every_metric_has_a_name():

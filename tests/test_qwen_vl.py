@@ -11,7 +11,8 @@ from helpers.core.endpoints import check_base_url
 from helpers.core.errors import InputError, TeacherError
 from helpers.core.images import encode_image
 from helpers.core.prompts import question
-from helpers.core.qwen_vl import Pace, QwenVL
+from helpers.core.pacing import Limits, Pace
+from helpers.core.qwen_vl import QwenVL
 from helpers.core.standin import SOURCE, Faults, StandIn
 
 
@@ -104,29 +105,44 @@ def test_what_no_retry_changes_stops_at_once_with_a_remedy(folder, faults, key, 
         assert sum(teacher.meter.requests.values()) == 3
 
 
-def test_the_pace_keeps_to_requests_a_second(folder):
+def test_many_questions_keep_to_the_pace(folder):
     pictures = [encode_image(picture(folder))] * 13
     with StandIn(folder, Faults(rpm=1200)) as teacher:
         started = time.monotonic()
-        answers = ask_many(QwenVL(MODEL, teacher.base_url, KEY, rpm=1140), pictures, "What is it?")
+        answers = ask_many(QwenVL(MODEL, teacher.base_url, KEY, rpm=1200), pictures, "What is it?")
         assert {a.tries for a in answers} == {1} and "429" not in teacher.meter.requests
-        assert time.monotonic() - started >= 12 * 60 / 1140
+        assert time.monotonic() - started >= 12 * 60 / 1200
 
 
 def test_a_throttled_request_holds_the_others():
     async def run():
         pace, started = Pace(), time.monotonic()
-        pace.hold(0.2)
+        pace.throttled(await pace.turn(), 0.2)
         await pace.turn()
         return time.monotonic() - started
 
     assert asyncio.run(run()) >= 0.2
 
 
+def test_a_429_is_waited_out_for_longer_than_a_fault_is_retried(folder):
+    with StandIn(folder, Faults(throttled=1.0)) as teacher:
+        answer = QwenVL(MODEL, teacher.base_url, KEY, tries=2).ask(picture(folder), "What is it?")
+        assert (answer.status, answer.code, answer.tries) == ("failed", "Throttling.RateQuota", qwen_vl.PATIENCE)
+
+
+def test_an_answer_that_does_not_come_in_time_is_a_failure_and_counted_as_lost(folder):
+    with StandIn(folder, Faults(hung=1.0)) as teacher:
+        client = QwenVL(MODEL, teacher.base_url, KEY, tries=2, timeout=0.3)
+        for answer in (*ask_many(client, [encode_image(picture(folder))], "What is it?"), client.ask(picture(folder), "What is it?")):
+            assert (answer.status, answer.code, answer.tries, answer.lost) == ("failed", "Timeout", 2, 2)
+
+
 def test_limits_come_from_the_endpoint(folder, teacher):
     with StandIn(folder, Faults(rpm=600, tpm=90_000)) as limited:
         assert QwenVL(MODEL, limited.base_url, KEY).limits() == (600, 90_000)
     assert QwenVL(MODEL, teacher.base_url, KEY).limits() == (None, None)
+    assert QwenVL("qwen-of-tomorrow", teacher.base_url, KEY).limits() is None  # it does not say, which is not: no limit
+    assert QwenVL(MODEL, "http://127.0.0.1:9/api/v1", KEY).limits() is None
     with pytest.raises(TeacherError, match="refused the key"):
         QwenVL(MODEL, teacher.base_url, "sk-wrong").limits()
 

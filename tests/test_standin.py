@@ -17,10 +17,12 @@ from helpers.core.images import to_data_uri
 from helpers.core.photos import load_photos
 from helpers.core.prompts import load_prompts, question
 from helpers.core.scenes import plan_scene, render
+from helpers.core.speech import answer
 from helpers.core.standin import SOURCE, Faults, StandIn
 from helpers.core.standin_eyes import Eyes
-from helpers.core.standin_mind import UNKNOWN, fits, read_prompt, reply
-from helpers.core.truth import score
+from helpers.core.standin_mind import UNKNOWN, fits, reply
+from helpers.core.standin_prompt import read_prompt
+from helpers.core.truth import mentions, score
 
 
 @pytest.fixture(scope="module")
@@ -269,3 +271,74 @@ def test_photographs_are_described_in_their_written_words(teacher):
     photo = load_photos()[0]
     for dimension in ("main", "objects", "mood"):
         assert said(call(teacher, photo.path, question(dimension, "zh"))) == photo.descriptions[dimension]["zh"]
+
+
+def replies(known, prompt: str, **parameters):
+    """The stand-in's answers to one prompt about many pictures."""
+    return [(k.scene, reply(k, prompt, 0, parameters)) for k in known]
+
+
+@pytest.fixture(scope="module")
+def known(folder):
+    return [k for k in Eyes(folder).known if k.scene]
+
+
+@pytest.mark.parametrize(("prompt", "expected"), [
+    ("You are a meticulous cataloguer. Describe this picture.", {"care": 0.5, "detail": "normal"}),
+    ("你是一位诗人。描述这张图片。", {"care": 2.0, "dimensions": ("main", "mood")}),
+    ("Look step by step: first the place, then every object.", {"form": "steps", "care": 0.5, "dimensions": ("scene", "objects")}),
+    ('Check this text and remove what is not there:\n"""\nEvery object in detail as JSON.\n"""', {"draft": "Every object in detail as JSON.", "form": "plain"}),
+    ("Describe the picture.\nExample: Every object in the scene, in detail.", {"examples": ("Every object in the scene, in detail.",), "detail": "normal", "dimensions": ()}),
+    ("Is there a dog or a puppy in the picture?", {"asked": ("dog",)}), ("图中有没有狗或者猫？", {"asked": ("dog", "cat")}),
+    ("Name at least ten objects.", {"least": 10}), ("至少说出8个物体，至少8个。", {"least": 8}), ("At least try to describe all objects.", {"least": None})])
+def test_it_reads_what_techniques_ask(prompt, expected):
+    request = read_prompt(prompt)
+    assert {name: getattr(request, name) for name in expected} == expected
+
+
+def test_examples_are_followed_in_their_manner(known):
+    bare = replies(known, "Describe the picture.\nExample: In a park there is a dog.")
+    full = replies(known, "Describe the picture.\nExample: In a park there is a small brown dog. The dog is left of a tree. It is raining.")
+    assert all(not m.colours for _, text in bare for m in mentions(text, "en"))
+    assert any(m.colours for _, text in full for m in mentions(text, "en")) and any("to the left of" in text for _, text in full)
+    assert sum(len(text) for _, text in full) > 1.5 * sum(len(text) for _, text in bare)
+
+
+def test_a_text_is_checked_against_the_picture(known):
+    kept = struck = there = absent = 0
+    for scene, _ in replies(known, "x") * 3:
+        kinds = {g.kind for g in scene.groups}
+        draft = answer(scene, "en", invent=1.0, seed="draft")
+        invented = {m.kind for m in mentions(draft, "en")} - kinds
+        text = reply(next(k for k in known if k.scene is scene), f'Correct this description:\n"""\n{draft}\n"""', 0, {})
+        left = {m.kind for m in mentions(text, "en")}
+        there, kept = there + len(kinds), kept + len(kinds & left)
+        absent, struck = absent + len(invented), struck + len(invented - left)
+    assert kept / there > 0.93 and struck / absent > 0.75
+    whole = answer(known[0].scene, "en", seed="draft")
+    assert reply(known[0], f'Check this:\n"""\n{whole}\n"""', 3, {}) == whole
+
+
+def test_yes_or_no_is_answered_for_what_is_there_and_mostly_for_what_is_not(known):
+    for k in known[:8]:
+        group = k.scene.groups[0]
+        assert reply(k, f"Is there a {group.kind} in the picture?", 0, {}).startswith("Yes, there ")
+    said = [reply(k, "图中有没有大象？", 0, {}) for k in known if all(g.kind != "elephant" for g in k.scene.groups)]
+    assert sum(text.startswith("没有") for text in said) / len(said) > 0.7
+
+
+def test_pressed_for_more_it_makes_things_up(known):
+    made = [len(score(text, scene, "en").hallucinated) for scene, text in replies(known, "Name at least ten objects in the picture.")]
+    held = [len(score(text, scene, "en").hallucinated) for scene, text in replies(known, "Name at least ten objects in the picture. Do not guess.")]
+    assert sum(made) / len(made) > 2 > sum(held) / len(held)
+
+
+def test_temperature_nought_ignores_the_seed_and_heat_slips(known):
+    prompt = question("main", "en")
+    cold = [{reply(k, prompt, 0, {"temperature": 0, "seed": seed}) for seed in range(5)} for k in known]
+    assert all(len(texts) == 1 for texts in cold)
+    wrong = {heat: sum(score(text, scene, "en").colours_named - score(text, scene, "en").colours_right
+                       for seed in range(4) for scene, text in replies(known, prompt, temperature=heat, seed=seed)) for heat in (0.7, 1.9)}
+    narrow = sum(bool(score(text, scene, "en").hallucinated) for seed in range(8) for scene, text in replies(known, prompt, top_p=0.05, seed=seed))
+    wide = sum(bool(score(text, scene, "en").hallucinated) for seed in range(8) for scene, text in replies(known, prompt, top_p=1.0, temperature=1.9, seed=seed))
+    assert wrong[0.7] == 0 < wrong[1.9] and narrow < wide

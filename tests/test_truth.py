@@ -2,9 +2,10 @@
 
 import pytest
 
-from helpers.core.scenes import Group, Scene, plan_scene
+from helpers.core.naming import Placed
+from helpers.core.scenes import Group, Relation, Scene, SceneObject, plan_scene
 from helpers.core.speech import answer
-from helpers.core.truth import Marks, mentions, score, summarise
+from helpers.core.truth import RATES, Marks, holds, mentions, score, summarise
 
 # (text, language, what must be read: (kind, colour, count, denied))
 MARKED = [
@@ -57,7 +58,7 @@ def _scene(*groups: Group, setting: str = "park") -> Scene:
 def test_marks_of_a_wrong_answer():
     scene = _scene(Group("dog", "brown", "medium", 2, []), Group("car", "red", "medium", 1, []))
     marks = score("A black dog and a horse in a park.", scene, "en")
-    assert marks == Marks({"dog"}, {"horse"}, {"car"}, colours_named=1, colours_right=0, counts_named=1, counts_right=0)
+    assert marks == Marks({"dog"}, {"horse"}, {"car"}, colours_named=1, colours_right=0, counts_named=1, counts_right=0, namings=2, false_namings=1)
     summary = summarise([marks])
     assert summary["object_recall"] == summary["object_precision"] == 0.5 and summary["colour_accuracy"] == 0.0
 
@@ -66,3 +67,29 @@ def test_the_backdrop_is_no_hallucination_and_silence_is_no_score():
     assert not score("Trees in a forest.", _scene(Group("dog", "brown", "medium", 1, []), setting="forest"), "en").hallucinated
     assert score("Trees in a park.", _scene(Group("dog", "brown", "medium", 1, [])), "en").hallucinated == {"tree"}
     assert "object_precision" not in summarise([score("", _scene(Group("dog", None, "medium", 1, [])), "en")])
+
+
+def test_chair_counts_namings_and_texts():
+    scene = _scene(Group("dog", "brown", "medium", 1, []), Group("car", "red", "medium", 1, []))
+    texts = ["A dog and a car. The dog waits.", "A dog and a cat. The cat sleeps; the cat is grey.", "No cat, but a dog."]
+    rates = summarise([score(text, scene, "en") for text in texts], RATES)
+    assert rates["chair_i"] == 3 / 8       # of eight namings, "cat" three times; "no cat" is none
+    assert rates["chair_s"] == 1 / 3       # one text of three
+    assert rates["object_precision"] == 4 / 5 and rates["object_recall"] == 4 / 6
+
+
+def test_relations_are_found_and_judged_by_the_truth_and_by_the_boxes():
+    things = [SceneObject(kind, None, "medium", box) for kind, box in (("dog", [0, 100, 50, 150]), ("house", [60, 40, 140, 150]), ("bird", [150, 10, 180, 30]))]
+    groups = [Group(thing.kind, None, "medium", 1, [i]) for i, thing in enumerate(things)]
+    scene = Scene("0", "Val/0.jpg", 0, "park", "day", "clear", things, groups, [Relation(0, "left of", 1), Relation(1, "right of", 0)])
+    marks = score("The house is to the right of the dog. The dog is on the house and left of the bird. The cat is left of the dog.", scene, "en")
+    assert (marks.relations_there, marks.relations_found) == (1, 1)
+    assert (marks.relations_told, marks.relations_right) == (3, 2)  # what is said of the cat, which is not there, is not judged
+    assert holds(Placed("bird", "above", "house"), scene) and not holds(Placed("bird", "left of", "house"), scene)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_faithful_relations_are_all_found(language):
+    scenes = [plan_scene(i) for i in range(300)]
+    rates = summarise([score(answer(s, language, "relations", seed="t"), s, language) for s in scenes], RATES)
+    assert rates["relation_recall"] == rates["relation_precision"] == 1.0

@@ -12,7 +12,8 @@ may go on for several turns. A relative picture path is tried against the JSON's
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -181,25 +182,65 @@ def picture_faults(samples: Iterable[Sample]) -> list[Fault]:
     """Open and decode the picture of every sample; returns a fault for each one that cannot be used."""
     from helpers.core.images import open_image
 
-    faults = []
-    for sample in samples:
+    def look(path: Path) -> str | None:
         try:
-            open_image(sample.path)
+            open_image(path)
         except InputError as error:
-            faults.append(Fault(sample.id, str(error).rstrip(".")))
-    return faults
+            return str(error).rstrip(".")
+        return None
+
+    samples = list(samples)
+    paths = list(dict.fromkeys(sample.path for sample in samples))
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        complaints = dict(zip(paths, threads.map(look, paths)))
+    return [Fault(sample.id, complaints[sample.path]) for sample in samples if complaints[sample.path]]
 
 
 def check_conversations(path: str | Path) -> list[Fault]:
     """Name every fault of the conversation file `path`, opening every picture too; an empty list means it can be trained on.
 
+    A question without the picture's tag is a fault here, though files of others are read without it: what trains on them
+    need not put the picture where it is meant to be.
     Raises InputError only when there is no list of samples to check at all.
     """
     path = Path(path)
     samples, faults = scan(path, need_images=True, need_answers=True)
     if not samples and not faults:
         return [Fault("none", f"{path} holds no samples")]
-    return faults + picture_faults(samples)
+    return faults + untagged(load_list(path)) + picture_faults(samples)
+
+
+def untagged(entries: list) -> list[Fault]:
+    """A fault for each entry whose messages are in order, but name no picture."""
+    return [Fault(str(entry.get("id", f"number {number}")), f"no {IMAGE_TAG} tag; put one at the start of the first question")
+            for number, entry in enumerate(entries, 1) if isinstance(entry, dict) and not message_faults(entry.get("conversations"))
+            and not any(IMAGE_TAG in message["content"] for message in entry["conversations"])]
+
+
+def shared_pictures(files: Sequence[str | Path]) -> dict[Path, list[Fault]]:
+    """The samples of each file but the first whose picture, or one that shows the same, is in a file before it.
+
+    files: conversation files that must not share pictures, as train.json and eval.json. Samples that cannot be read are
+    left to `check_conversations`. Returns {file: faults}; nothing for one file alone.
+    """
+    from helpers.core.duplicates import find_duplicates
+
+    files = list(dict.fromkeys(Path(file) for file in files))
+    if len(files) < 2:
+        return {}
+    samples = {file: scan(file, need_images=True, need_answers=False)[0] for file in files}
+    found = find_duplicates([s.path.resolve() for file in files for s in samples[file]], progress=None)
+    group = {path: number for number, paths in enumerate(found.groups) for path in paths}
+    faults: dict[Path, list[Fault]] = {}
+    first: dict[int | Path, tuple[Path, Sample]] = {}
+    for file in files:
+        for sample in samples[file]:
+            path = sample.path.resolve()
+            before, like = first.setdefault(group.get(path, path), (file, sample))
+            if before != file:
+                same = "the same picture as" if like.path.resolve() == path else "a near-duplicate of the picture of"
+                faults.setdefault(file, []).append(Fault(sample.id, f"the picture {sample.image} is {same} {like.id} in {before}; keep it on one side"))
+    return faults
 
 
 def write_conversations(path: str | Path, samples: Iterable[Sample]) -> Path:
@@ -209,11 +250,16 @@ def write_conversations(path: str | Path, samples: Iterable[Sample]) -> Path:
         messages = [{"role": turn.role, "content": turn.content} for turn in sample.turns]
         messages[0]["content"] = f"{IMAGE_TAG}\n{messages[0]['content']}"
         entries.append({"id": sample.id, "image": sample.image, "conversations": messages})
+    return write_text(path, json.dumps(entries, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write `text` to the file `path` (UTF-8), whole or not at all; returns the path. Raises ResourceError when it cannot be."""
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps(entries, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)

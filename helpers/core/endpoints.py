@@ -6,8 +6,10 @@ a key that can be one. A key is never part of a message.
 
 from __future__ import annotations
 
+import getpass
 import ipaddress
 import os
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -44,7 +46,32 @@ def read_key() -> str | None:
         return None
 
 
-def check_key(key: str | None) -> str:
+class Secret(str):
+    """A string that says what it is to whoever sends it, and nothing to whoever prints a data structure or a traceback's locals."""
+
+    def __repr__(self) -> str:
+        return "'sk-…'"
+
+
+def ask_key() -> str | None:
+    """The key from a hidden prompt; None where nobody can be asked without the key being shown.
+
+    Asks on a terminal, and in a notebook, whose front end hides what is typed; never where input is piped or echoed.
+    """
+    notebook = "ipykernel" in sys.modules and "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
+    if not notebook and not (sys.stdin is not None and sys.stdin.isatty()):
+        return None
+    try:
+        return getpass.getpass("DashScope key (not shown): ").strip() or None
+    except (EOFError, getpass.GetPassWarning):
+        return None
+    except RuntimeError as error:  # ipykernel's StdinNotImplementedError: a notebook that is run without anybody at it
+        if type(error).__name__ != "StdinNotImplementedError":
+            raise
+        return None
+
+
+def check_key(key: str | None) -> Secret:
     """A key that can be one. Raises TeacherError without naming it."""
     if not key or not key.strip():
         raise TeacherError(f"there is no key: set {KEY_VARIABLE} to a key of DashScope (sk-…), "
@@ -53,7 +80,7 @@ def check_key(key: str | None) -> str:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise TeacherError(f"what {KEY_VARIABLE} holds cannot be a key (it has spaces or characters that keys have not): "
                            "copy it again from the console")
-    return key
+    return Secret(key)
 
 
 def check_base_url(url: str) -> str:

@@ -1,7 +1,8 @@
-"""One style for every figure, and the three figures the course draws of its results.
+"""One style for every figure, and the four figures the course draws of its results.
 
     loss_curves({name: losses})      training loss over steps, one line a run
     metric_chart(result)             one panel a metric, one bar a system, with 95 % intervals
+    tradeoff_chart(points)           one dot a prompt, good against bad, with intervals
     gallery(images, captions)        pictures in a grid, captions under them
 
 Each returns a matplotlib `Figure` that no window or global state knows of: a notebook shows it when it is a cell's
@@ -18,6 +19,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Mapping, Sequence
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator
@@ -126,6 +128,47 @@ def _bars(axes, systems: Mapping, metric: str) -> None:
     axes.set_xticks(range(len(systems)), [label_of(name) for name in systems], fontsize=8)
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.tick_params(axis="x", length=0)
+
+
+Interval = tuple[float, float, float]  # value, lower end, upper end
+MARKERS = "osD^vPXphd<>"
+
+
+def tradeoff_chart(points: Mapping[str, tuple[Interval, Interval]], xlabel: str, ylabel: str, title: str = "") -> Figure:
+    """One dot a name at (x, y), error bars for both intervals, names in the margin in the order of height.
+
+    points: {name: ((x, low, high), (y, low, high))}, shares from 0 to 1. A thin line leads from each dot to its name, so
+    that names never cover each other however close the dots are.  Raises: InputError when there is no point.
+    """
+    if not points:
+        raise InputError("No prompt has a recall and a hallucination rate; there is nothing to draw.")
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9.2, max(4.2, 0.34 * len(points) + 1.2)), layout="constrained")
+        axes = figure.add_subplot()
+        order = sorted(points, key=lambda name: (points[name][1][0], -points[name][0][0]))
+        right = max(0.1, max(x[2] for x, _ in points.values()))
+        axes.set_xscale("function", functions=(lambda v: np.sqrt(np.maximum(v, 0)), np.square))  # spreads the small rates, where prompts differ
+        axes.set_xlim(0, right * 1.04)
+        axes.set_xticks([t for t in (0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if t <= right])
+        lows, highs = [y[1] for _, y in points.values()], [y[2] for _, y in points.values()]
+        room = 0.08 * (max(highs) - min(lows)) or 0.05
+        axes.set_ylim(min(lows) - room, min(1.0, max(highs)) + room)
+        for place, name in enumerate(order):
+            (x, x_low, x_high), (y, y_low, y_high) = points[name]
+            position = list(points).index(name)
+            colour, marker = PALETTE[position % len(PALETTE)], MARKERS[position % len(MARKERS)]
+            axes.errorbar(x, y, xerr=[[max(x - x_low, 0)], [max(x_high - x, 0)]], yerr=[[max(y - y_low, 0)], [max(y_high - y, 0)]],
+                          fmt=marker, color=colour, markersize=7.5, capsize=2.5, elinewidth=1.1, markeredgecolor="white", zorder=3, clip_on=False)
+            height = (place + 0.5) / len(order)
+            axes.annotate("", (x, y), xytext=(1.04, height), textcoords="axes fraction", annotation_clip=False,
+                          arrowprops={"arrowstyle": "-", "color": colour, "alpha": 0.45, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0})
+            axes.plot(1.04, height, marker=marker, color=colour, markersize=6.5, markeredgecolor="white", transform=axes.transAxes, clip_on=False)
+            axes.text(1.06, height, name, va="center", fontsize=9.5, transform=axes.transAxes)
+        axes.set(xlabel=xlabel + ", square-root scale   (left is better)", ylabel=ylabel + "   (up is better)", title=title)
+        axes.xaxis.set_major_formatter("{x:.0%}")
+        axes.yaxis.set_major_formatter("{x:.0%}")
+        axes.grid(axis="x")
+        return figure
 
 
 def gallery(images: Sequence, captions: Sequence[str], columns: int = 4, width: int = 30) -> Figure:

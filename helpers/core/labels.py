@@ -3,7 +3,8 @@
 Shape of the data: one row of `labels` is one answer (or refusal, or failure) to one question about one picture. Its
 key is (SHA-256 of the picture's bytes, model, exact prompt, sampling parameters as sorted JSON); so a copy of a
 picture is not asked about again, and another prompt is another label. `pictures` says under which paths a picture's
-bytes were last seen; paths are relative to the store's folder where they can be, so that both move together.
+bytes were last seen, and what checking them found; paths are relative to the store's folder where they can be, so that
+both move together. `runs` and `claims` say who is asking what right now (see `label_jobs`).
 
 WAL with synchronous FULL: what `put` has returned from is on the disk. A row with an answer is never replaced, except
 one by the offline stand-in by one from a real endpoint; refusals are final; failures make room for a later try.
@@ -24,10 +25,11 @@ from pathlib import Path
 
 from helpers.core.errors import InputError, ResourceError, StoreError
 
-VERSION = 1                 # of the schema, in PRAGMA user_version
+VERSION = 2                 # of the schema, in PRAGMA user_version
 APPLICATION = 0x43614C61    # "CaLa", in PRAGMA application_id
 STATUSES = ("ok", "refused", "failed")
 STAND_IN_SOURCE = "offline stand-in, not Qwen-VL"
+MEMORY = ":memory:"
 BUSY_SECONDS = 60           # how long one run waits for another one's commit
 
 _SCHEMA = """
@@ -43,6 +45,19 @@ CREATE TABLE labels (
     code TEXT NOT NULL, message TEXT NOT NULL, source TEXT NOT NULL, created TEXT NOT NULL,
     PRIMARY KEY (sha256, model, prompt, parameters)
 );
+"""
+# What version 2 added: a picture's upright size in pixels (NULL: not checked yet), whether it may be sent as it is, why it
+# cannot be sent ("": it can); the runs that are labelling, and what each has claimed.
+_SECOND = """
+ALTER TABLE pictures ADD COLUMN width INTEGER;
+ALTER TABLE pictures ADD COLUMN height INTEGER;
+ALTER TABLE pictures ADD COLUMN plain INTEGER;
+ALTER TABLE pictures ADD COLUMN fault TEXT NOT NULL DEFAULT '';
+CREATE TABLE runs (id TEXT PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, born TEXT NOT NULL,
+    beat REAL NOT NULL, expires REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE claims (sha256 TEXT NOT NULL, model TEXT NOT NULL, prompt TEXT NOT NULL, parameters TEXT NOT NULL, run TEXT NOT NULL,
+    PRIMARY KEY (sha256, model, prompt, parameters)) WITHOUT ROWID;
+CREATE INDEX claims_by_run ON claims (run);
 """
 _COLUMNS = ("sha256", "model", "prompt", "parameters", "dimension", "language", "status", "answer", "finish_reason", "usage",
             "request_id", "code", "message", "source", "created")
@@ -94,6 +109,11 @@ class Label:
         return cls(LabelKey(*row[:4]), **{**rest, "usage": json.loads(rest["usage"])})
 
 
+def is_final(status: str, source: str, stand_in: bool) -> bool:
+    """Whether a label needs no further asking. The offline stand-in's words count only where the stand-in is asked."""
+    return status in ("ok", "refused") and (stand_in or source != STAND_IN_SOURCE)
+
+
 def canonical(parameters: dict) -> str:
     """Sampling parameters as the one JSON text that stands for them."""
     return json.dumps(parameters, sort_keys=True, ensure_ascii=False)
@@ -102,7 +122,7 @@ def canonical(parameters: dict) -> str:
 class LabelStore:
     """A label store at `path`; a context manager. May be used from several threads, and by several processes at once.
 
-    create: make the file when there is none; False: raise InputError then.
+    path: ":memory:" makes one that is gone when it is closed.  create: make the file when there is none; False: raise InputError then.
     Raises StoreError for a file of another version or another program, or a damaged one; ResourceError for a full disk.
     """
 
@@ -110,11 +130,12 @@ class LabelStore:
         self.path = Path(path)
         self._folder = self.path.resolve().parent
         self._guard = threading.Lock()
+        self._folders: dict[str, str] = {}
         if not create and not self.path.is_file():
             raise InputError(f"there is no label store {self.path}: make one with `captionlab label --store {self.path}`")
         with self._faults():
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None)
+            self._db = sqlite3.connect(path if path == MEMORY else self.path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None)
             try:
                 self._prepare()
             except BaseException:
@@ -133,14 +154,32 @@ class LabelStore:
 
     def put(self, labels: Iterable[Label]) -> None:
         """Writes labels in one transaction; they are on the disk when it returns. Raises ResourceError when the disk is full."""
-        with self._guard, self._faults(), self._transaction():
-            self._db.executemany(_PUT, [label.row() for label in labels])
+        rows = [label.row() for label in labels]
+        with self.writing() as db:
+            db.executemany(_PUT, rows)
+            db.executemany("DELETE FROM claims WHERE sha256 = ? AND model = ? AND prompt = ? AND parameters = ?", [row[:4] for row in rows])
 
-    def states(self, model: str) -> dict[LabelKey, tuple[str, str]]:
-        """(status, source) of every label of a model: what a run looks up before it asks."""
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for reading; one thread at a time. Raises the kit's errors for SQLite's."""
         with self._guard, self._faults():
-            rows = self._db.execute("SELECT sha256, model, prompt, parameters, status, source FROM labels WHERE model = ?", (model,))
-            return {LabelKey(*row[:4]): (row[4], row[5]) for row in rows}
+            yield self._db
+
+    @contextmanager
+    def writing(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """The connection within one transaction; one thread at a time. Raises the kit's errors for SQLite's.
+
+        durable: on the disk when the block ends; False: only seen by everybody, which is enough for what a power cut makes void.
+        """
+        with self._guard, self._faults():
+            if not durable:
+                self._db.execute("PRAGMA synchronous = NORMAL")
+            try:
+                with self._transaction():
+                    yield self._db
+            finally:
+                if not durable:
+                    self._db.execute("PRAGMA synchronous = FULL")
 
     def get(self, key: LabelKey) -> Label | None:
         """The label of a key, or None."""
@@ -184,9 +223,20 @@ class LabelStore:
                 continue
             fresh.append((self._relative(path), found[path], state.st_size, state.st_mtime_ns))
         if fresh:
-            with self._guard, self._faults(), self._transaction():
-                self._db.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?)", fresh)
+            with self.writing() as db:
+                db.executemany("INSERT OR REPLACE INTO pictures (path, sha256, bytes, modified_ns) VALUES (?, ?, ?, ?)", fresh)
         return found
+
+    def written(self, path: str, link: bool = True) -> str:
+        """A path as the store writes it, see `_relative`; quickly for many of one folder. link: whether it may be a symbolic link."""
+        if link and os.path.islink(path):
+            return self._relative(Path(path))
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            if len(self._folders) > 10_000:
+                self._folders.clear()
+            self._folders[folder] = self._relative(Path(folder or "."))
+        return name if self._folders[folder] == "." else f"{self._folders[folder]}/{name}"
 
     def _relative(self, path: Path) -> str:
         """A path as the store writes it: relative to the store's folder, with "/", unless it is on another drive."""
@@ -206,16 +256,23 @@ class LabelStore:
             application, version = (self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
             tables = self._db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
             if not tables and not version and not application:
-                for statement in _SCHEMA.split(";\n"):
-                    self._db.execute(statement)
+                self._run(_SCHEMA + _SECOND)
                 self._db.execute(f"PRAGMA application_id = {APPLICATION}")
                 self._db.execute(f"PRAGMA user_version = {VERSION}")
             elif application != APPLICATION:
                 raise StoreError(f"{self.path} is a database of another program: choose another --store")
+            elif version == 1:
+                self._run(_SECOND)
+                self._db.execute(f"PRAGMA user_version = {VERSION}")
             elif version != VERSION:
                 raise StoreError(f"{self.path} is a label store of version {version}, and this CaptionLab reads version {VERSION}: "
                                  "use the CaptionLab that wrote it, or choose another --store")
         self._db.execute("PRAGMA journal_mode = WAL")
+
+    def _run(self, script: str) -> None:
+        """Executes a script within the present transaction, which `executescript` would end."""
+        for statement in script.split(";\n"):
+            self._db.execute(statement)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -26,7 +26,7 @@ class Teacher:
     """Who labels the pictures.
 
     `endpoint`: "standin" (the offline stand-in on 127.0.0.1), a base URL ending in /api/v1, or None for the one that the
-    DashScope SDK would call. `rpm`: requests a minute, None for no limit of our own. `concurrency`: requests under way at once.
+    DashScope SDK would call. `rpm`: requests a minute, None for the key's own limit. `concurrency`: requests under way at once.
     """
 
     model: str

@@ -5,8 +5,10 @@ The endpoint may be DashScope or the kit's stand-in; the same code talks to both
     ok       an answer, whole or cut off (`finish_reason` "length")
     refused  final for this picture: content inspection, or a picture the service does not take
     failed   the service's own fault, or the line's, after a bounded number of tries
-while an answer that no retry and no other picture would change (key, money, model) raises TeacherError at once.
-Codes as in the vendor's error reference. The key comes from the caller or the environment and goes into no message.
+A 429 is no fault: it slows the pace (`pacing`) and is waited out, for longer than a fault is.
+An answer that no retry and no other picture would change (key, money, model, a parameter) raises TeacherError at once.
+Codes as in the vendor's error reference. The key comes from the caller, the environment or a hidden prompt and goes into
+no message, no log and no repr.
 """
 
 from __future__ import annotations
@@ -18,71 +20,24 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from PIL import Image
 
-from helpers.core.endpoints import BEIJING, KEY_VARIABLE, SOURCE_HEADER, URL_VARIABLE, check_base_url, check_key, is_loopback, read_key
+from helpers.core.answers import Answer, kind_of, per_minute, remedy, text_of, usage_of
+from helpers.core.endpoints import BEIJING, SOURCE_HEADER, URL_VARIABLE, ask_key, check_base_url, check_key, is_loopback, read_key
 from helpers.core.errors import InputError, TeacherError
 from helpers.core.images import EncodedImage, encode_image
+from helpers.core.pacing import Limits, Pace
 
 MAX_SIDE = 1024         # pixels of the longer side sent; scaling down before sending saves money
-TRIES = 6               # attempts at one question, the first included
+TRIES = 6               # attempts at one question, the first included; a 429 is none
+PATIENCE = 20           # 429s that one question waits out
 BACKOFF = (0.5, 30.0)   # seconds before the second attempt, and at most; doubles, with jitter
 TIMEOUT = 120           # seconds for one answer
-
-_RETRIED = {429, 500, 502, 503, 504}
-_REMEDIES = {
-    "arrearage": "the account is out of money: top it up, then run the same command again; everything so far is kept",
-    "free": "the model's free quota is used up: switch it to paid use in the console, or choose another model; everything so far is kept",
-    "key": f"the key is not valid here: check {KEY_VARIABLE}, and that it belongs to the region of {URL_VARIABLE}",
-    "denied": "the key may not use this model: have it allowed in the console, or choose another with --model",
-    "model": "there is no such model here: choose another with --model",
-}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back for one question.
-
-    status: "ok", "refused" or "failed".  code, message: the service's, where it is not ok.  usage: {"input_tokens", "output_tokens",
-    "image_tokens", …}.  source: who answered: "offline stand-in, not Qwen-VL", or the endpoint's host.  tries: attempts it took.
-    """
-
-    text: str
-    status: str
-    finish_reason: str
-    usage: dict
-    request_id: str
-    source: str
-    code: str = ""
-    message: str = ""
-    tries: int = 1
-
-
-@dataclass
-class Pace:
-    """Spaces requests evenly: at most `rpm` a minute and rpm / 60 a second; a throttled one makes all wait.
-
-    `rpm` None: no spacing. Used from one event loop.
-    """
-
-    rpm: float | None = None
-    _next: float = 0.0
-    _pause: float = field(default=0.0)
-
-    async def turn(self) -> None:
-        """Returns when the next request may be sent."""
-        while (wait := max(self._next, self._pause) - time.monotonic()) > 0:
-            await asyncio.sleep(wait)
-        if self.rpm:
-            self._next = max(self._next, time.monotonic() - 1e-3) + 60.0 / self.rpm
-
-    def hold(self, seconds: float) -> None:
-        """No request is sent for so long."""
-        self._pause = max(self._pause, time.monotonic() + seconds)
+HOLD = 5.0              # seconds at most for which one 429 stops every request
 
 
 class QwenVL:
@@ -90,23 +45,25 @@ class QwenVL:
 
     base_url: ends in /api/v1; default: DASHSCOPE_HTTP_BASE_URL, else Beijing.
     api_key: default: where the SDK looks, DASHSCOPE_API_KEY first.
-    max_side: pixels of the longer side that is sent.  tries: attempts at one question.  rpm: requests a minute, None: as fast as it goes.
+    max_side: pixels of the longer side that is sent.  tries: attempts at one question.
+    rpm, tpm: requests and tokens a minute, None: as fast as it goes; `keep_to` sets them later.
     parameters: sampling parameters of every request (temperature, top_p, max_tokens, seed, …).
     Raises TeacherError when there is no key, the key cannot be one, or the endpoint is plain HTTP on another machine.
     """
 
     def __init__(self, model: str, base_url: str | None = None, api_key: str | None = None, *, max_side: int = MAX_SIDE,
-                 tries: int = TRIES, timeout: float = TIMEOUT, rpm: float | None = None, concurrency: int = 8, parameters: dict | None = None):
+                 tries: int = TRIES, timeout: float = TIMEOUT, rpm: float | None = None, tpm: float | None = None,
+                 concurrency: int = 8, parameters: dict | None = None):
         self.model, self.max_side, self.tries, self.timeout = model, max_side, tries, timeout
         self.base_url = check_base_url(base_url or os.environ.get(URL_VARIABLE) or BEIJING)
         self.concurrency, self.parameters = concurrency, dict(parameters or {})
-        self._key = check_key(api_key or read_key())
+        self._key = check_key(api_key or read_key() or ask_key())
         self._host = urlsplit(self.base_url).hostname or ""
         self._local = is_loopback(self._host)
-        self._pace = Pace(rpm)
+        self._pace = Pace(Limits(rpm, tpm))
         self._jitter = random.Random()
         self._aio_session = self._sync_session = None
-        _quiet_sdk()
+        _quiet_sdk(self._key)
 
     def __repr__(self) -> str:
         return f"QwenVL(model={self.model!r}, base_url={self.base_url!r})"
@@ -116,15 +73,15 @@ class QwenVL:
         from dashscope import MultiModalConversation
 
         request = self._request(self._encode(picture), prompt, parameters)
-        for attempt in range(1, self.tries + 1):
+        tries = _Tries()
+        while True:
             try:
-                outcome = self._judge(MultiModalConversation.call(**request, session=self._session()), attempt)
+                outcome = self._judge(MultiModalConversation.call(**request, session=self._session()), tries)
             except self._line_faults() as error:
-                outcome = self._line_fault(error, attempt)
+                outcome = self._line_fault(error, tries)
             if isinstance(outcome, Answer):
                 return outcome
             time.sleep(outcome.wait)
-        raise AssertionError("the last attempt always gives an answer")
 
     def stream(self, picture: Image.Image | Path | str | bytes | EncodedImage, prompt: str, **parameters) -> Iterator[str]:
         """One question, answered piece by piece: yields each new piece of text as it comes.
@@ -138,32 +95,40 @@ class QwenVL:
         try:
             for response in MultiModalConversation.call(**request, stream=True, incremental_output=True, session=self._session()):
                 if response.status_code != 200:
-                    self._judge(response, self.tries)  # raises with the remedy where there is one
+                    self._judge(response, _Tries())  # raises with the remedy where there is one
                     raise TeacherError(f"the teacher's answer did not come ({response.code}: {self._clean(response.message)}): "
                                        "ask again later")
-                if piece := _text(response.output.choices[0].message.content):
+                if piece := text_of(response.output.choices[0].message.content):
                     yield piece
         except self._line_faults() as error:
             raise TeacherError(f"the connection to {self._host} broke ({type(error).__name__}): ask again") from None
 
-    async def ask_async(self, picture: EncodedImage, prompt: str, **parameters) -> Answer:
-        """One question, for use among many in one event loop; paced by the client's `rpm`. Call `close` at the end."""
+    async def ask_async(self, picture: EncodedImage, prompt: str, *, tokens: int = 0, **parameters) -> Answer:
+        """One question, for use among many in one event loop; paced by the client's limits. Call `close` at the end.
+
+        tokens: what the request is foreseen to take altogether, for the pace; the answer's usage corrects it.
+        """
         from dashscope import AioMultiModalConversation
 
         request = self._request(picture, prompt, parameters)
-        session = self._async_session()
-        for attempt in range(1, self.tries + 1):
-            await self._pace.turn()
+        session, tries = self._async_session(), _Tries()
+        while True:
+            ticket = await self._pace.turn(tokens)
             try:
-                outcome = self._judge(await AioMultiModalConversation.call(**request, session=session), attempt)
+                outcome = self._judge(await AioMultiModalConversation.call(**request, session=session), tries)
             except self._line_faults() as error:
-                outcome = self._line_fault(error, attempt)
+                outcome = self._line_fault(error, tries)
             if isinstance(outcome, Answer):
+                self._pace.settle(tokens, sum(int(outcome.usage.get(name) or 0) for name in ("input_tokens", "output_tokens")))
                 return outcome
+            self._pace.settle(tokens, 0)
             if outcome.everyone:
-                self._pace.hold(outcome.wait)
+                self._pace.throttled(ticket, min(outcome.wait, HOLD))
             await asyncio.sleep(outcome.wait)
-        raise AssertionError("the last attempt always gives an answer")
+
+    def keep_to(self, limits: Limits) -> None:
+        """Paces `ask_async` by these limits from now on."""
+        self._pace = Pace(limits)
 
     async def close(self) -> None:
         """Closes the connections of `ask_async`."""
@@ -171,26 +136,26 @@ class QwenVL:
             await self._aio_session.close()
             self._aio_session = None
 
-    def limits(self) -> tuple[int | None, int | None]:
-        """The key's limits for this model from the endpoint: (requests a minute, tokens a minute); None where it tells none.
+    def limits(self) -> tuple[int | None, int | None] | None:
+        """The key's limits for this model from the endpoint: (requests a minute, tokens a minute), each None for no limit.
 
-        Source: the vendor's "List model quotas", GET {base}/quotas. Raises TeacherError when the key is refused.
+        None where the endpoint does not tell. Source: the vendor's "List model quotas", GET {base}/quotas. Raises TeacherError for a wrong key.
         """
         import requests
 
         try:
-            response = self._session().get(f"{self.base_url}/quotas", params={"model": self.model}, timeout=20,
+            response = self._session().get(f"{self.base_url}/quotas", params={"model": self.model}, timeout=10,
                                            headers={"Authorization": f"Bearer {self._key}"})
-            if response.status_code in (401, 403):
-                raise TeacherError(f"{self._host} refused the key: {_REMEDIES['key']}")
+            if response.status_code == 401:
+                raise TeacherError(f"{self._host} refused the key: {remedy(401, '', '')}")
             quotas = response.json()["output"]["quotas"] if response.status_code == 200 else []
-        except (requests.RequestException, ValueError, KeyError, TypeError):
-            return None, None
-        for entry in quotas:
-            limit = entry.get("model_limit") or {}
-            if entry.get("model") == self.model:
-                return tuple(_per_minute(limit.get(name), limit.get(name + "_period")) for name in ("request_limit", "usage_limit"))
-        return None, None
+            limit = next((entry.get("model_limit") for entry in quotas if entry.get("model") == self.model), None)
+        except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError):
+            return None  # an endpoint without this service; the data file knows the usual limits
+        if not isinstance(limit, dict):
+            return None
+        requests_, tokens = (per_minute(limit.get(name), limit.get(name + "_period")) for name in ("request_limit", "usage_limit"))
+        return requests_, tokens
 
     def _encode(self, picture) -> EncodedImage:
         return picture if isinstance(picture, EncodedImage) else encode_image(picture, self.max_side)
@@ -229,29 +194,38 @@ class QwenVL:
         return (aiohttp.ClientError, requests.RequestException, asyncio.TimeoutError, OSError,
                 json.JSONDecodeError, UnicodeDecodeError, KeyError)
 
-    def _line_fault(self, error: Exception, attempt: int) -> Answer | _Again:
-        if attempt < self.tries:
-            return _Again(self._backoff(attempt), everyone=False)
-        message = f"no answer from {self._host} ({type(error).__name__})"
-        return Answer("", "failed", "", {}, "", self._host, "ConnectionFault", message, attempt)
+    def _line_fault(self, error: Exception, tries: _Tries) -> Answer | _Again:
+        """A broken line → when to try again, or the failure. What may have been answered unheard is counted as lost."""
+        import aiohttp
+        import requests
 
-    def _judge(self, response, attempt: int) -> Answer | _Again:
+        tries.faults += 1
+        late = isinstance(error, (asyncio.TimeoutError, requests.Timeout))
+        if not isinstance(error, (aiohttp.ClientConnectorError, requests.exceptions.ConnectTimeout)):
+            # The SDK itself has asked a second time where a connection broke before the answer.
+            tries.lost += 2 if isinstance(error, (aiohttp.ClientError, requests.ConnectionError)) and not late else 1
+        if tries.faults < self.tries:
+            return _Again(self._backoff(tries.faults), everyone=False)
+        message = f"no answer from {self._host}" + (f" within {self.timeout:g} seconds" if late else f" ({type(error).__name__})")
+        return Answer("", "failed", "", {}, "", self._host, "Timeout" if late else "ConnectionFault", message, tries.number, tries.lost)
+
+    def _judge(self, response, tries: _Tries) -> Answer | _Again:
         """A response → an answer, or when to try again. Raises TeacherError for what no retry changes."""
         source = next((v for k, v in (response.headers or {}).items() if k.lower() == SOURCE_HEADER), self._host)
         status, code, message = response.status_code, str(response.code or ""), self._clean(response.message)
-        if status == 200 and response.output and response.output.choices:
+        kind = kind_of(status)
+        if kind == "answered" and response.output and response.output.choices:
             choice = response.output.choices[0]
-            return Answer(_text(choice.message.content), "ok", str(choice.finish_reason), _usage(response.usage), response.request_id,
-                          source, tries=attempt)
-        if remedy := _fatal(status, code, message):
-            raise TeacherError(f"{self._host} answered {code or status} for {self.model}: {remedy}")
-        failure = {"text": "", "finish_reason": "", "usage": {}, "request_id": response.request_id or "", "source": source,
-                   "code": code or str(status), "message": message, "tries": attempt}
-        if status not in _RETRIED and status != 200:
-            return Answer(status="refused", **failure)
-        if attempt < self.tries:
-            return _Again(self._backoff(attempt), everyone=status == 429)
-        return Answer(status="failed", **failure)
+            return Answer(text_of(choice.message.content), "ok", str(choice.finish_reason), usage_of(response.usage), response.request_id,
+                          source, tries=tries.number + 1, lost=tries.lost)
+        if what := remedy(status, code, message):
+            raise TeacherError(f"{self._host} answered {code or status} for {self.model} ({message}): {what}")
+        tries.throttles += kind == "throttled"
+        tries.faults += kind != "throttled"
+        if kind != "refused" and tries.faults < self.tries and tries.throttles < PATIENCE:
+            return _Again(self._backoff(tries.throttles if kind == "throttled" else tries.faults), everyone=kind == "throttled")
+        return Answer("", "refused" if kind == "refused" else "failed", "", {}, response.request_id or "", source, code or str(status),
+                      message, tries.number, tries.lost)
 
     def _backoff(self, attempt: int) -> float:
         """Seconds to wait after so many attempts: doubling, and between half and all of it, so that clients spread out."""
@@ -271,38 +245,39 @@ class _Again:
     everyone: bool
 
 
-def _fatal(status: int, code: str, message: str) -> str | None:
-    """The remedy for an answer that stops a run, or None for one that does not."""
-    lowered = code.lower()
-    if lowered == "arrearage":
-        return _REMEDIES["arrearage"]
-    if lowered.startswith("throttling.allocationquota") or lowered.startswith("allocationquota"):
-        return _REMEDIES["free"] if "free" in (lowered + " " + message.lower()) else None
-    if status == 401 or lowered == "invalidapikey":
-        return _REMEDIES["key"]
-    if status == 403 or "accessdenied" in lowered:
-        return _REMEDIES["denied"]
-    return _REMEDIES["model"] if status == 404 or lowered in ("modelnotfound", "model.notexist") else None
+@dataclass
+class _Tries:
+    """Attempts at one question so far that gave no answer: the service's or the line's faults, 429s; answers lost on the way."""
+
+    faults: int = 0
+    throttles: int = 0
+    lost: int = 0
+
+    @property
+    def number(self) -> int:
+        """All attempts."""
+        return self.faults + self.throttles
 
 
-def _text(content: object) -> str:
-    """The text of a message's content: a list of parts, or a string."""
-    if isinstance(content, str):
-        return content
-    return "".join(part.get("text") or "" for part in content or [])
+class _WithoutKey(logging.Filter):
+    """Takes a key out of log records, should the service or a library ever repeat it."""
+
+    def __init__(self, key: str):
+        super().__init__()
+        self._key = str(key)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Lets every record through, cleaned."""
+        said = record.getMessage()
+        if self._key in said:
+            record.msg, record.args = said.replace(self._key, "sk-…"), ()
+        return True
 
 
-def _usage(usage: object) -> dict:
-    """The usage as a plain dict of numbers (and dicts of numbers)."""
-    return json.loads(json.dumps(usage or {}))
-
-
-def _per_minute(limit: object, period: object) -> int | None:
-    return int(limit * 60 / (period or 60)) if isinstance(limit, (int, float)) else None
-
-
-def _quiet_sdk() -> None:
-    """Keeps the SDK's logger from printing each failed attempt; DASHSCOPE_LOGGING_LEVEL still turns it on."""
+def _quiet_sdk(key: str) -> None:
+    """Keeps the SDK's logger from printing each failed attempt, and the key out of what it prints with DASHSCOPE_LOGGING_LEVEL set."""
     logger = logging.getLogger("dashscope")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
+    logger.filters = [known for known in logger.filters if not isinstance(known, _WithoutKey)]
+    logger.addFilter(_WithoutKey(key))

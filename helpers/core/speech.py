@@ -9,8 +9,10 @@ one object which is not there is named as well, as vision-language models do whe
 from __future__ import annotations
 
 import random
+import re
 
 from helpers.core.lexicon import ACTIONS, COLOURS, KINDS, KINDS_OF_SETTING, NUMBERS, SETTINGS, SIZES
+from helpers.core.naming import find_names
 from helpers.core.scenes import Group, Scene
 
 DIMENSIONS = ("main", "scene", "objects", "relations", "atmosphere", "mood")
@@ -72,7 +74,7 @@ def enumerate_phrases(phrases: list[str], language: str) -> str:
     return joint.join(phrases[:-1]) + last + phrases[-1]
 
 
-def _prominent(scene: Scene) -> list[Group]:
+def prominent(scene: Scene) -> list[Group]:
     """The groups, the one with the largest drawn area first."""
     def area(group: Group) -> float:
         return sum((b[2] - b[0]) * (b[3] - b[1]) for b in (scene.objects[m].box for m in group.members))
@@ -86,7 +88,7 @@ def in_reading_order(scene: Scene) -> list[Group]:
 
 def alt_text(scene: Scene, language: str, groups: int = 2) -> str:
     """The short caption of pretraining: the most prominent `groups` groups and the setting, no size, time or weather."""
-    things = enumerate_phrases([noun_phrase(g, language, size=False) for g in _prominent(scene)[:groups]], language)
+    things = enumerate_phrases([noun_phrase(g, language, size=False) for g in prominent(scene)[:groups]], language)
     return f"{things} {_PLACE_EN[scene.setting]}" if language == "en" else f"{SETTINGS[scene.setting].zh}里有{things}"
 
 
@@ -105,7 +107,10 @@ def _scene_sentence(scene: Scene, language: str, rng: random.Random) -> str:
 
 
 def _objects_sentence(scene: Scene, language: str, rng: random.Random, invented: Group | None, size: bool = True, colour: bool = True) -> str:
-    groups = in_reading_order(scene) + ([invented] if invented else [])
+    return _naming_sentence(in_reading_order(scene) + ([invented] if invented else []), language, rng, size, colour)
+
+
+def _naming_sentence(groups: list[Group], language: str, rng: random.Random, size: bool, colour: bool) -> str:
     things = enumerate_phrases([noun_phrase(g, language, size, colour) for g in groups], language)
     if language == "en":
         verb = "is" if groups[0].count == 1 else "are"
@@ -173,7 +178,7 @@ def answer(scene: Scene, language: str, dimension: str = "main", detail: str = "
     invented = invented_group(scene, rng) if rng.random() < invent else None
     joint = " " if language == "en" else ""
     if detail == "brief":
-        groups = _prominent(scene)[:rng.choice((1, 2))] + ([invented] if invented else [])
+        groups = prominent(scene)[:rng.choice((1, 2))] + ([invented] if invented else [])
         things = enumerate_phrases([noun_phrase(g, language, size=False, colour=False) for g in groups], language)
         if dimension == "scene":
             return _PLACE_EN[scene.setting].capitalize() + "." if language == "en" else SETTINGS[scene.setting].zh + "。"
@@ -190,6 +195,39 @@ def answer(scene: Scene, language: str, dimension: str = "main", detail: str = "
         "mood": lambda: [_mood_sentence(scene, language, rng)],
     }[dimension]()
     return joint.join(s for s in sentences if s)
+
+
+def compose(scene: Scene, language: str, parts: tuple[str, ...], *, groups: list[Group] | None = None, size: bool = True, colour: bool = True,
+            seed: str = "") -> str:
+    """Sentences of one's own choice: `parts` of "scene", "objects", "relations", "actions", "atmosphere", "mood", in that order.
+
+    groups: what the objects' sentence names, None for what is there.  seed: chooses the wording.
+    """
+    rng = random.Random(f"{seed}|{scene.seed}|{language}|compose")
+    groups = in_reading_order(scene) if groups is None else groups
+    sentences = {"scene": lambda: _scene_sentence(scene, language, rng), "objects": lambda: _naming_sentence(groups, language, rng, size, colour),
+                 "relations": lambda: _relations_sentence(scene, language), "actions": lambda: _actions_sentence(scene, language),
+                 "atmosphere": lambda: _atmosphere_sentence(scene, language), "mood": lambda: _mood_sentence(scene, language, rng)}
+    return (" " if language == "en" else "").join(s for part in parts if (s := sentences[part]()))
+
+
+def without(sentence: str, kinds: set[str], language: str) -> str:
+    """A sentence with the parts of its enumeration that name one of `kinds` left out; "" where nothing would be left."""
+    def names(text: str) -> bool:
+        return any(n.kind in kinds for n in find_names(text.lower(), language))
+
+    if not names(sentence):
+        return sentence
+    lead = re.match(r"(?:There (?:is|are) |It contains |In it (?:is|are) )|(?:画面中有|图中可以看到)", sentence)
+    head = lead.group() if lead else ""
+    stop = sentence[-1] if sentence[-1] in ".。!！" else ""
+    body = sentence[len(head):len(sentence) - len(stop)]
+    parts = [p for p in re.split(r", | and " if language == "en" else r"、|和|，", body) if p]
+    kept = [p for p in parts if not names(p)]
+    if not kept:
+        return ""
+    text = enumerate_phrases(kept, language) if "，" not in body else "，".join(kept)
+    return head + (text if head else text[0].upper() + text[1:]) + stop
 
 
 def facts(scene: Scene, language: str, seed: str = "", invent: float = 0.0) -> dict:

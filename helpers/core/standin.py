@@ -5,7 +5,7 @@
         print(teacher.meter.to_dict())
 
 It knows the kit's drawn scenes (from their truth file) and its photographs, and answers from what they contain; it is
-no model. Four parts: `standin_eyes` recognises a picture, `standin_mind` reads the prompt and words the answer,
+no model. Its parts: `standin_eyes` recognises a picture, `standin_prompt` reads the prompt, `standin_mind` words the answer,
 `standin_faults` makes trouble on request and meters, `standin_server` speaks HTTP. This module starts and stops it.
 """
 
@@ -52,6 +52,11 @@ class StandIn:
     def meter(self) -> Meter:
         """What a client would have been billed so far."""
         return self._service.meter
+
+    def keep_journal(self) -> list[tuple[str, str, str]]:
+        """From now on, what comes and goes: ("asked", "answered" or "failed", SHA-256 of the picture's bytes, prompt); grows as it happens."""
+        self._service.journal = []
+        return self._service.journal
 
     @property
     def port(self) -> int:

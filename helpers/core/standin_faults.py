@@ -40,7 +40,8 @@ class Faults:
     latency: seconds before each answer, a number or (least, most).  rpm, tpm: limits of requests and tokens a minute;
     requests also count per second (rpm / 60).  Rates are shares of requests, 0 to 1: throttled (429), internal (500),
     refused (400, the same pictures every time), truncated (finish_reason "length"), cut (connection closed without an
-    answer), garbled (an answer cut off in the middle of its JSON).  arrearage, denied, free_quota_used: every request fails so.
+    answer), garbled (an answer cut off in the middle of its JSON), hung (never answered, until the client leaves).
+    growth: requests a second by which a client may grow each second from its first request on, else 429 BurstRate.  arrearage, denied, free_quota_used: every request fails so.
     """
 
     latency: float | tuple[float, float] = 0.0
@@ -52,6 +53,8 @@ class Faults:
     truncated: float = 0.0
     cut: float = 0.0
     garbled: float = 0.0
+    hung: float = 0.0
+    growth: float | None = None
     arrearage: bool = False
     denied: bool = False
     free_quota_used: bool = False
@@ -65,18 +68,25 @@ class FaultPlan:
         self._seen: Counter[bytes] = Counter()
         self._starts: deque[float] = deque()
         self._spent: deque[tuple[float, int]] = deque()
+        self._first: float | None = None
 
     def throttle(self, now: float | None = None) -> str | None:
-        """The limit that a request arriving now runs into ("rate" or "tokens"), or None; then it counts."""
+        """The limit that a request arriving now runs into ("rate", "burst" or "tokens"), or None; then it counts."""
         now = time.monotonic() if now is None else now
         while self._starts and self._starts[0] <= now - 60:
             self._starts.popleft()
         while self._spent and self._spent[0][0] <= now - 60:
             self._spent.popleft()
-        if self.faults.rpm:
-            last_second = sum(1 for t in reversed(self._starts) if t > now - 1)
-            if len(self._starts) >= self.faults.rpm or last_second >= max(1, -(-self.faults.rpm // 60)):
-                return "rate"
+        self._first = now if self._first is None else self._first
+        last_second = 0
+        for start in reversed(self._starts):
+            if start <= now - 1:
+                break
+            last_second += 1
+        if self.faults.rpm and (len(self._starts) >= self.faults.rpm or last_second >= max(1, -(-self.faults.rpm // 60))):
+            return "rate"
+        if self.faults.growth and last_second >= self.faults.growth * (now - self._first + 1):
+            return "burst"
         if self.faults.tpm and sum(tokens for _, tokens in self._spent) >= self.faults.tpm:
             return "tokens"
         self._starts.append(now)
@@ -93,7 +103,7 @@ class FaultPlan:
         return wait if isinstance(wait, (int, float)) else random.Random(f"{self.seed}|latency".encode() + _digest(body)).uniform(*wait)
 
     def strike(self, body: bytes, picture_and_prompt: str) -> str | None:
-        """Which fault strikes this request: a key of ERRORS, "cut", "garbled", "truncated", or None.
+        """Which fault strikes this request: a key of ERRORS, "cut", "garbled", "hung", "truncated", or None.
 
         Refusals depend on picture and prompt alone; the others are drawn again for every attempt at the same request.
         """
@@ -103,7 +113,8 @@ class FaultPlan:
                 return name
         if random.Random(f"{self.seed}|refused|{picture_and_prompt}").random() < faults.refused:
             return "inspection"
-        rates = {"rate": faults.throttled, "internal": faults.internal, "cut": faults.cut, "garbled": faults.garbled}
+        rates = {"rate": faults.throttled, "internal": faults.internal, "cut": faults.cut, "garbled": faults.garbled,
+                 "hung": faults.hung}
         if any(rates.values()):
             digest = _digest(body)
             attempt, self._seen[digest] = self._seen[digest], self._seen[digest] + 1

@@ -1,12 +1,20 @@
-"""What the offline stand-in understands of a prompt, and what it answers.
+"""What the offline stand-in answers.
 
-Shape of the data: prompt text → `Request` (language, dimensions, detail, format, word limit, how freely it may
-invent) → answer text about a `Known` picture. It reads prompts by their words, in English and Chinese, as far as the
-course's techniques go: which dimensions are asked for, how much of them, in which format and length, and whether the
-prompt holds the model to what can be seen.
+Shape of the data: prompt → `standin_prompt.Request` → answer text about a `Known` picture.
 
-It errs the way vision-language models err. A vague prompt gets a short vague answer. A prompt that asks for
-everything, without limits, now and then gets an object that is not there; "only what you can see" makes that rare.
+Its rules of behaviour are those of a stand-in: chosen to err the way vision-language models are known to err, seeded, and
+no measurement of any model.
+
+- A vague prompt gets a short vague answer; one that asks for everything gets it, and now and then an object that is not
+  there (Rohrbach et al., 2018); "only what you can see", a careful role or working step by step make that rarer.
+- Pressed for more objects than there are, it makes some up.
+- Not asked for everything, it overlooks some of the smaller things, and counts three or more in passing.
+- Examples are followed in their manner: it tells of colours, sizes, places and weather what they tell.
+- Given a text to check, it strikes most of what is not there, and rarely something that is.
+- Asked whether there is something, it says yes a little too often (Li et al., 2023, arXiv:2305.10355).
+- A higher temperature or top-p makes up more and slips in colours; a lower one makes up less. At temperature 0 the seed
+  changes nothing.
+
 Every choice comes from a seed made of the stand-in's seed, the picture's identity, the prompt and the sampling
 parameters: the same question gets the same answer, in any order and at any time.
 """
@@ -16,15 +24,25 @@ from __future__ import annotations
 import json
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import replace
 
 from helpers.core import speech
+from helpers.core.lexicon import KINDS, TIMES, WEATHERS
+from helpers.core.naming import find_names
+from helpers.core.reading import read
+from helpers.core.scenes import Group, Scene
 from helpers.core.standin_eyes import Known
+from helpers.core.standin_prompt import Request, read_prompt
 
-# How likely an object that is not there is named, by detail and by whether the prompt asks for what can be seen only.
-INVENT = {("everything", False): 0.065, ("everything", True): 0.008, ("normal", False): 0.04, ("normal", True): 0.005,
-          ("brief", False): 0.02, ("brief", True): 0.0}
-USUAL_TEMPERATURE = 0.7
+USUAL_TEMPERATURE, USUAL_TOP_P = 0.7, 0.8
+OVERLOOKED = 0.2     # how likely a thing that is not the largest is left out of an answer that need not be complete
+MISCOUNTED = 0.25    # how likely three or more are then counted as one more or less
+PRESSED = 0.5        # how likely each object that is asked for but not there is made up
+PRESSED_GROUNDED = 0.1
+SLIP = 0.05          # how likely a colour is wrong, for each unit of heat above the usual
+STRUCK = 0.9         # how likely something that is not there is struck out of a text to check
+STRUCK_WRONGLY = 0.02
+YES_TO_NOTHING = 0.08
 
 _NOT_SAMPLING = {"incremental_output", "result_format", "max_tokens"}  # how an answer is sent, or where it ends, not what it says
 
@@ -33,84 +51,6 @@ UNKNOWN = {
           "I only know the kit's drawn scenes and its few photographs.",
     "zh": "我是离线替身，不是通义千问VL，不认识这张图片：我只认识本课程绘制的场景和少数几张照片。",
 }
-
-_CUES = {  # dimension → words that ask for it
-    "scene": r"\b(scenes?|settings?|places?|locations?|surroundings|environment)\b|场景|地点|环境|场所|什么地方",
-    "objects": r"\b(objects?|items?|things? (?:are|is|can be|you)|elements|contents)\b|物体|物品|东西|事物有|元素",
-    "relations": r"\b(relations?|relationships?|positions?|spatial|where do|relative to|doing|actions?|interact\w*)\b|"
-                 r"关系|位置|方位|动作|在做什么|相对",
-    "atmosphere": r"\b(light|lighting|weather|time of day|sky|atmosphere)\b|光线|光照|天气|时段|时间|天空|氛围",
-    "mood": r"\b(moods?|feelings?|emotions?|styles?|tone)\b|情绪|风格|感觉|心情|基调|情感",
-}
-_EVERYTHING = (r"\b(all|every|everything|each(?! other)|as (?:much|many|far)\b[^.?!]{0,60}\bpossible|in (?:great |full )?detail|detailed|"
-               r"complete(?:ly)?|exhaustive|thorough(?:ly)?)\b|尽可能|所有|全部|详细|每一个|每个|完整|一切|详尽")
-_BRIEF = r"\b(brief(?:ly)?|short(?:ly)?|concise(?:ly)?|one sentence|a few words|in a word)\b|简短|简要|简洁|简单|一句话|概括"
-_GROUNDED = (r"\bonly (?:\w+ ){0,4}(?:can (?:actually |clearly |really )?see|see|visible)|\bclearly visible\b|"
-             r"\b(?:do not|don't|never) (?:\w+ )?(?:guess|invent|imagine|assume|make)|"
-             r"\bleave (?:it )?out\b|if (?:you are )?(?:unsure|not sure)|"
-             r"只\S{0,6}(?:看到|看得见|看见|可见)|确实(?:能)?看|不要(?:猜|编|想象|臆|虚构|推测)|切勿(?:猜|编)|不确定")
-_LIMIT_EN = re.compile(r"(?:at most|no more than|up to|within|under|fewer than|less than|maximum(?: of)?|in) "
-                       r"(\d+) (words?|characters?|sentences?)", re.IGNORECASE)
-_LIMIT_ZH = re.compile(r"(?:不超过|最多|不多于|少于|控制在|限)\s*(\d+)\s*(?:个)?(字|词|句)|(\d+)\s*(字|句)(?:话)?(?:以内|之内|内)")
-_LIST = r"\b(bullet|bulleted|numbered list|as a list|list (?:of )?(?:all|every|the|each)|one per line)\b|列表|逐条|分条|列出|每行一"
-_IN_CHINESE = r"\bin chinese\b|用中文|以中文|中文回答"
-_IN_ENGLISH = r"\bin english\b|用英文|用英语|以英文|英文回答"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a prompt asks for.
-
-    dimensions: in the course's order; empty when the prompt names none.  detail: "brief", "normal" or "everything".
-    form: "plain", "json" or "list".  limit: (number, "words", "characters" or "sentences"), or None.
-    grounded: the prompt holds the answer to what can be seen.
-    """
-
-    language: str
-    dimensions: tuple[str, ...]
-    detail: str
-    form: str
-    limit: tuple[int, str] | None
-    grounded: bool
-    fenced: bool = True
-
-    @property
-    def invent(self) -> float:
-        """Probability that one object which is not there is named; a limit on length leaves less room for it."""
-        return INVENT[self.detail, self.grounded] * (0.5 if self.limit else 1.0)
-
-
-def read_prompt(prompt: str) -> Request:
-    """Understand a prompt, English or Chinese; see the module's docstring."""
-    def asks(pattern: str) -> bool:
-        return re.search(pattern, prompt, re.IGNORECASE) is not None
-
-    language = "zh" if asks(_IN_CHINESE) or re.search(r"[\u4e00-\u9fff]", prompt) and not asks(_IN_ENGLISH) else "en"
-    dimensions = tuple(name for name, cue in _CUES.items() if asks(cue))
-    everything, brief = asks(_EVERYTHING), asks(_BRIEF)
-    form = "json" if asks(r"\bjson\b") else "list" if asks(_LIST) else "plain"
-    if brief and everything:
-        detail = "normal"
-    elif everything:
-        detail = "everything"
-    elif brief or not dimensions and form == "plain":
-        detail = "brief"
-    else:
-        detail = "normal"
-    if {"scene", "objects"} <= set(dimensions):  # the whole picture: `main` says what these dimensions would, as one text
-        dimensions = ("main", *(["relations"] if "relations" in dimensions and detail != "everything" else []),
-                      *(["mood"] if "mood" in dimensions else []))
-    fenced = not asks(r"\bonly\b|只|仅|no (?:markdown|code)")
-    return Request(language, dimensions, detail, form, _limit(prompt), asks(_GROUNDED), fenced)
-
-
-def _limit(prompt: str) -> tuple[int, str] | None:
-    """The length that a prompt allows: (number, unit), or None."""
-    if found := _LIMIT_EN.search(prompt):
-        return max(1, int(found[1])), found[2].lower().rstrip("s") + "s"
-    if found := _LIMIT_ZH.search(prompt):
-        return max(1, int(found[1] or found[3])), "sentences" if "句" in (found[2], found[4]) else "characters"
-    return None
 
 
 def reply(known: Known | None, prompt: str, seed: int = 0, parameters: dict | None = None) -> str:
@@ -122,8 +62,16 @@ def reply(known: Known | None, prompt: str, seed: int = 0, parameters: dict | No
     if known is None:
         return UNKNOWN[request.language]
     parameters = {name: value for name, value in (parameters or {}).items() if name not in _NOT_SAMPLING}
+    heat = _heat(parameters)
+    if parameters.get("temperature") == 0:
+        parameters.pop("seed", None)
     key = f"{seed}|{known.identity}|{prompt}|{json.dumps(parameters, sort_keys=True)}"
-    heat = min(2.0, 0.5 + 0.5 * parameters.get("temperature", USUAL_TEMPERATURE) / USUAL_TEMPERATURE)
+    if heat > 1 and known.scene:
+        known = replace(known, scene=_slip(known.scene, random.Random(key + "|slip"), SLIP * (heat - 1)))
+    if request.draft is not None:
+        return _checked(known, request, key, heat)
+    if request.asked:
+        return _yes_or_no(known, request, key, heat)
     speak = _photo_text if known.photo else _scene_text
     text = speak(known, request, key, request.invent * heat)
     if request.limit and request.form == "plain":
@@ -135,15 +83,48 @@ def reply(known: Known | None, prompt: str, seed: int = 0, parameters: dict | No
     return text
 
 
+def _in_passing(scene: Scene, rng: random.Random, care: float) -> Scene:
+    """The scene as one sees it who need not tell everything: some things overlooked, some miscounted; relations of what is left."""
+    largest = speech.prominent(scene)[0]
+    kept = [i for i, g in enumerate(scene.groups) if g is largest or rng.random() >= OVERLOOKED * care]
+    groups = [replace(g, count=g.count + (-1 if g.count == 4 else rng.choice((-1, 1)))) if g.count > 2 and rng.random() < MISCOUNTED * care else g
+              for g in scene.groups]
+    relations = [replace(r, subject=kept.index(r.subject), object=kept.index(r.object)) for r in scene.relations if {r.subject, r.object} <= set(kept)]
+    return replace(scene, groups=[groups[i] for i in kept], relations=relations)
+
+
+def _heat(parameters: dict) -> float:
+    """How much the sampling parameters loosen an answer: 1.0 at the usual ones, at most 2."""
+    warm = parameters.get("temperature", USUAL_TEMPERATURE) / USUAL_TEMPERATURE
+    wide = parameters.get("top_p", USUAL_TOP_P) / USUAL_TOP_P  # a narrow top-p cuts off what heat would let through
+    return min(2.0, 0.5 + 0.5 * warm * wide)
+
+
+def _slip(scene: Scene, rng: random.Random, chance: float) -> Scene:
+    """The scene as it is seen in a hurry: now and then another colour."""
+    groups = [replace(g, colour=rng.choice([c for c in KINDS[g.kind].colours if c != g.colour])) if g.colour and rng.random() < chance else g
+              for g in scene.groups]
+    return replace(scene, groups=groups)
+
+
 def _with_detail(request: Request, detail: str) -> Request:
     dimensions = request.dimensions if detail != "brief" else request.dimensions[:1]
-    return Request(request.language, dimensions, detail, request.form, request.limit, request.grounded, request.fenced)
+    return replace(request, dimensions=dimensions, detail=detail)
 
 
 def _scene_text(known: Known, request: Request, key: str, invent: float) -> str:
     """What is said of a drawn scene."""
     scene, language = known.scene, request.language
     dimensions = request.dimensions or ("main",)
+    if request.detail == "normal" and {"main", "objects"} & set(dimensions) and not request.least:
+        scene = _in_passing(scene, random.Random(key + "|passing"), request.care)
+    if request.examples and request.form == "plain":
+        return _in_the_manner_of(request.examples, scene, language, key, invent)
+    if request.least and request.form != "json":
+        groups = speech.in_reading_order(scene) + _made_up(scene, request, key)
+        if request.form == "list":
+            return "\n".join("- " + speech.noun_phrase(g, language, size=False) for g in groups)
+        return speech.compose(scene, language, ("scene", "objects"), groups=groups, size=False, seed=key)
     if request.form == "json":
         record = speech.facts(scene, language, key, invent)
         record |= {d: speech.answer(scene, language, d, request.detail, key) for d in dimensions if d in ("relations", "mood")}
@@ -153,7 +134,71 @@ def _scene_text(known: Known, request: Request, key: str, invent: float) -> str:
         groups = speech.in_reading_order(scene) + ([speech.invented_group(scene, rng)] if rng.random() < invent else [])
         return "\n".join("- " + speech.noun_phrase(group, language, size=request.detail == "everything") for group in groups)
     texts = [speech.answer(scene, language, d, request.detail, key, invent if d in ("main", "objects") else 0.0) for d in dimensions]
+    if request.form == "steps":
+        return "\n".join(_step(number, text, language) for number, text in enumerate((t for t in texts if t), 1))
     return (" " if language == "en" else "").join(t for t in texts if t)
+
+
+def _step(number: int, text: str, language: str) -> str:
+    return f"Step {number}: {text}" if language == "en" else f"第{'一二三四五六七'[number - 1]}步：{text}"
+
+
+def _in_the_manner_of(examples: tuple[str, ...], scene: Scene, language: str, key: str, invent: float) -> str:
+    """An answer that tells what the examples tell: sizes, colours, relations, and time or weather, each if one of them does."""
+    shown = " ".join(examples).lower()
+    readings = [read(example, language) for example in examples]
+    times = [w for table in (TIMES, WEATHERS) for word in table.values() for w in word.understood(language)]
+    rng = random.Random(key)
+    groups = speech.in_reading_order(scene) + ([speech.invented_group(scene, rng)] if rng.random() < invent else [])
+    parts = ("scene", "objects", *(["relations"] if any(r.relations for r in readings) else []), *(["atmosphere"] if any(t in shown for t in times) else []))
+    sizes = r"\b(?:small|little|large|big)\b" if language == "en" else "[小大]"
+    return speech.compose(scene, language, parts, groups=groups, size=bool(re.search(sizes, shown)),
+                          colour=any(m.colours for r in readings for m in r.mentions), seed=key)
+
+
+def _made_up(scene: Scene, request: Request, key: str) -> list[Group]:
+    """What is named only because the prompt insists on more objects than there are."""
+    rng = random.Random(key + "|pressed")
+    chance = PRESSED_GROUNDED if request.grounded else PRESSED
+    made: list[Group] = []
+    for _ in range(min(request.least, 12) - len(scene.groups)):
+        seen = replace(scene, groups=scene.groups + made)
+        if rng.random() < chance and (group := speech.invented_group(seen, rng)).kind not in {g.kind for g in seen.groups}:
+            made.append(group)
+    return made
+
+
+def _checked(known: Known, request: Request, key: str, heat: float) -> str:
+    """A given text with most of what is not in the picture struck out. Of a photograph, as it was."""
+    if known.scene is None:
+        return request.draft
+    rng = random.Random(key)
+    there = {g.kind for g in known.scene.groups}
+    named = dict.fromkeys(n.kind for n in find_names(request.draft.lower(), request.language) if n.kind)
+    doubted = {kind for kind in named if rng.random() < (STRUCK_WRONGLY * heat if kind in there else STRUCK)}
+    kept = [speech.without(sentence, doubted, request.language) for sentence in _sentences(request.draft)]
+    return (" " if request.language == "en" else "").join(sentence for sentence in kept if sentence)
+
+
+def _yes_or_no(known: Known, request: Request, key: str, heat: float) -> str:
+    """An answer to "is there …?", one sentence a kind; yes to what is not there a little too often."""
+    rng, answers = random.Random(key), []
+    for kind in request.asked:
+        word = KINDS[kind].word.said(request.language)
+        group = next((g for g in known.scene.groups if g.kind == kind), None) if known.scene else None
+        if known.photo:
+            seen = kind in read(known.photo.descriptions["objects"][request.language], request.language).said
+            group = Group(kind, None, "medium", 1, []) if seen else None
+        if group is None and known.scene and rng.random() < YES_TO_NOTHING * heat * request.care * (0.3 if request.grounded else 1.0):
+            colours = KINDS[kind].colours
+            group = Group(kind, rng.choice(colours) if colours else None, "medium", 1, [])
+        phrase = speech.noun_phrase(group, request.language, size=False) if group else ""
+        if request.language == "en":
+            verb = "are" if group and group.count > 1 else "is"
+            answers.append(f"Yes, there {verb} {phrase}." if group else f"No, there is no {word} in the picture.")
+        else:
+            answers.append(f"有，图中有{phrase}。" if group else f"没有，图中没有{word}。")
+    return (" " if request.language == "en" else "").join(answers)
 
 
 def _photo_text(known: Known, request: Request, key: str, invent: float) -> str:

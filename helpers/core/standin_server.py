@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hashlib
 import io
 import json
 import uuid
@@ -53,22 +54,28 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Question:
-    """A request as understood: `prompt` is the system text and the last user message's; `known` what the picture shows."""
+    """A request as understood: `prompt` is the system text and the last user message's; `known` what the picture shows, `sha256` its bytes'."""
 
     model: ModelPrice
     prompt: str
     known: Known | None
     picture_size: tuple[int, int] | None
+    sha256: str
     parameters: dict
 
 
 class Service:
-    """Answers requests: `app()` is the aiohttp application. One event loop uses it; the meter may be read from anywhere."""
+    """Answers requests: `app()` is the aiohttp application. One event loop uses it; the meter may be read from anywhere.
+
+    journal: a list to note what comes and goes in, as ("asked", "answered" or "failed", SHA-256 of the picture's
+    bytes, prompt); None: nothing is noted.
+    """
 
     def __init__(self, eyes: Eyes, prices: Prices, faults: Faults, seed: int):
         self.eyes, self.prices, self.faults, self.seed = eyes, prices, faults, seed
         self.plan = FaultPlan(faults, seed)
         self.meter = Meter(prices_of=prices.date)
+        self.journal: list[tuple[str, str, str]] | None = None
 
     def app(self) -> web.Application:
         """The application with its routes."""
@@ -86,22 +93,32 @@ class Service:
             if limit := self.plan.throttle():
                 raise Refusal.of(limit)
             body = await request.read()
-            await asyncio.sleep(self.plan.latency(body))
             question = self._understand(body)
+            self._note("asked", question)
+            await asyncio.sleep(self.plan.latency(body))
             identity = question.known.identity if question.known else "unknown"
             fault = self.plan.strike(body, f"{identity}|{question.prompt}")
+            if fault not in (None, "truncated"):
+                self._note("failed", question)
             if fault in ERRORS:
                 raise Refusal.of(fault)
             text, finish, usage = self._answer(question, fault)
         except Refusal as refusal:
             self.meter.failed(refusal.status, refusal.code)
             return _error(refusal, request_id)
+        if fault == "hung":
+            self.meter.failed("hung", "hung")
+            while request.transport is not None and not request.transport.is_closing():
+                await asyncio.sleep(0.05)
+            return web.Response(status=500)  # never sent: the client has left
         if fault == "cut":
             self.meter.failed("cut", "cut")
             request.transport.close()
             return web.Response(status=500)  # never sent: the connection is gone
         yuan = question.model.cost(usage["input_tokens"], usage["output_tokens"])
         self.plan.spend(usage["total_tokens"])
+        if fault != "garbled":
+            self._note("answered", question)  # and billed, whether or not anybody is there to hear it
         if request.headers.get("X-DashScope-SSE", "").lower() == "enable":
             return await self._stream(request, request_id, question, text, finish, usage, yuan)
         answer = {"output": _output(text, finish), "usage": usage, "request_id": request_id, "source": SOURCE}
@@ -135,6 +152,10 @@ class Service:
         """What has been answered and billed so far."""
         return _json({**self.meter.to_dict(), "source": SOURCE})
 
+    def _note(self, event: str, question: Question) -> None:
+        if self.journal is not None:
+            self.journal.append((event, question.sha256, question.prompt))
+
     def _check_key(self, request: web.Request) -> None:
         """Any key "sk-…" is taken, except one with "wrong" in it."""
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
@@ -162,11 +183,11 @@ class Service:
         _check_parameters(parameters)
         if not prompt:
             raise Refusal(400, "InvalidParameter", "The content field of the last user message holds no text.")
-        known, size = self._look(pictures[-1]) if pictures else (None, None)
-        return Question(model, prompt, known, size, parameters)
+        known, size, sha256 = self._look(pictures[-1]) if pictures else (None, None, "")
+        return Question(model, prompt, known, size, sha256, parameters)
 
-    def _look(self, uri: object) -> tuple[Known | None, tuple[int, int]]:
-        """A picture's data URI → what it shows and (width, height). Raises Refusal outside the protocol's limits."""
+    def _look(self, uri: object) -> tuple[Known | None, tuple[int, int], str]:
+        """A picture's data URI → what it shows, (width, height), and the SHA-256 of its bytes. Raises Refusal outside the protocol's limits."""
         if not isinstance(uri, str) or not uri.startswith("data:image/") or ";base64," not in uri[:64]:
             raise Refusal.of("no_media")
         if len(uri) > MAX_ENCODED:
@@ -181,7 +202,7 @@ class Service:
             raise Refusal(400, "InvalidParameter", "The image's height and width must be larger than 10.")
         if max(width, height) > MAX_ASPECT * min(width, height):
             raise Refusal(400, "InvalidParameter", f"The absolute aspect ratio must be smaller than {MAX_ASPECT}.")
-        return known, (width, height)
+        return known, (width, height), hashlib.sha256(data).hexdigest()
 
     def _answer(self, question: Question, fault: str | None) -> tuple[str, str, dict]:
         """The answer's text, finish_reason and usage."""

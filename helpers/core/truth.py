@@ -1,53 +1,38 @@
-"""Reads free text in English or Chinese and scores it against a scene's truth.
+"""Scores free text in English or Chinese against a scene's truth.
 
-`mentions` finds which kinds of object a text names, with colour and number, and whether it denies them ("there is no
-dog"). `score` compares that with a `Scene`; `summarise` adds many scores up to recall, precision and F1 of the
-objects and the accuracy of colours and counts (micro-averaged: every object counts the same).
+Shape of the data: text → `reading.Reading` → `Marks` (one text, one scene) → rates over many texts (`summarise`, `RATES`).
+Objects are judged by kind: named, missed, hallucinated. CHAIR (Rohrbach et al., 2018, arXiv:1809.02156) is the share of
+hallucinated namings among all namings (CHAIR-i) and the share of texts with at least one (CHAIR-s).
 
 A kind that the backdrop itself shows (trees in a forest) is neither right nor wrong to name.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache
 
-from helpers.core.lexicon import COLOURS, KINDS, NUMBERS, SETTINGS
-from helpers.core.scenes import Scene
+from helpers.core.naming import Mention, Placed
+from helpers.core.reading import Reading, read
+from helpers.core.scenes import Group, Scene
 
 BACKDROP_KINDS = {"forest": {"tree"}, "street": {"house"}, "room": set()}
-
-# Phrases that contain the name of a kind but do not name it.
-_NO_KIND = {
-    "en": ("tree line", "treeline", "tree-lined", "flower bed", "park bench area", "horseback", "tablecloth", "car park", "birdsong", "bird's-eye"),
-    "zh": ("花园", "雪花", "浪花", "水花", "花色", "马路", "马上", "树林", "树荫", "星球", "地球", "气球状", "飞机场", "停车场", "车站", "牛奶"),
-}
-_NEGATION = {
-    "en": re.compile(r"\b(no|not|without|neither|nor|never|cannot|absent|lacks?|lacking)\b|n't\b"),
-    "zh": re.compile(r"没有|没|无|不见|看不到|看不见|并非|不是|不存在|缺少"),
-}
-_CLAUSE_END = {"en": re.compile(r"[.;:!?\n]|\bbut\b|, (?=there (?:is|are)|it |the |this )"), "zh": re.compile(r"[。；：！？，\n]|但")}
-# Words that end the look back from a noun for its colour: what stands before them belongs to something else.
-_STOP_EN = {"a", "an", "the", "of", "in", "on", "with", "is", "are", "by", "at", "to", "near", "above", "behind", "beside", "this", "that", "its", "two", "three", "four", "some", "several", "many", "one"}
-
-
-@dataclass(frozen=True)
-class Mention:
-    """One naming of a kind: its colour and number where the text tells them; `start` and `end` are offsets in the text."""
-
-    kind: str
-    colour: str | None
-    count: int | None
-    denied: bool
-    start: int
-    end: int
+# rate → (numerator, denominator) as names of `Marks.numbers`
+RATES = {"object_recall": ("named", "there"), "object_precision": ("named", "told"), "chair_i": ("false_namings", "namings"),
+         "chair_s": ("with_hallucination", "texts"), "colour_accuracy": ("colours_right", "colours_named"),
+         "count_accuracy": ("counts_right", "counts_named"), "relation_recall": ("relations_found", "relations_there"),
+         "relation_precision": ("relations_right", "relations_told")}
+SUMMARY = ("object_recall", "object_precision", "colour_accuracy", "count_accuracy")
 
 
 @dataclass
 class Marks:
-    """One text scored against one scene; the sets hold kinds, the numbers count the scene's kinds that were named."""
+    """One text scored against one scene; the sets hold kinds, the numbers count the scene's kinds that were named.
+
+    namings, false_namings: how often kinds were named, and kinds that are not there.  relations_there: relations in the
+    truth ("right of" is "left of" turned round, so one).  relations_found: those of them told.  relations_told,
+    relations_right: what the text tells of two kinds that are both there, and what of it holds in the picture.
+    """
 
     named: set[str] = field(default_factory=set)
     hallucinated: set[str] = field(default_factory=set)
@@ -56,151 +41,102 @@ class Marks:
     colours_right: int = 0
     counts_named: int = 0
     counts_right: int = 0
+    namings: int = 0
+    false_namings: int = 0
+    relations_there: int = 0
+    relations_found: int = 0
+    relations_told: int = 0
+    relations_right: int = 0
 
-
-def _plurals(word: str) -> tuple[str, ...]:
-    if word.endswith("y") and word[-2] not in "aeiou":
-        return (word[:-1] + "ies",)
-    return (word + ("es" if word.endswith(("s", "x", "ch", "sh")) else "s"),)
-
-
-@cache
-def _phrases(language: str) -> tuple[re.Pattern, dict[str, str | None], set[str]]:
-    """A pattern of every phrase of interest, longest first; what kind each means (None: not one); the English plurals."""
-    kinds: dict[str, str | None] = {}
-    plurals: set[str] = set()
-    for name, kind in KINDS.items():
-        for phrase in kind.word.understood(language):
-            kinds[phrase] = name
-            if language == "en":
-                more = (kind.plural_en,) if phrase == kind.word.en else _plurals(phrase)
-                plurals.update(p for p in more if p != phrase)
-                kinds.update(dict.fromkeys(more, name))
-    for setting in SETTINGS.values():
-        for phrase in setting.understood(language):
-            kinds.setdefault(phrase, None)
-    kinds.update(dict.fromkeys(_NO_KIND[language], None))
-    pattern = "|".join(re.escape(p) for p in sorted(kinds, key=len, reverse=True))
-    return re.compile(rf"\b(?:{pattern})\b" if language == "en" else pattern), kinds, plurals
-
-
-@cache
-def _colours(language: str) -> tuple[re.Pattern, dict[str, str]]:
-    names = {phrase: name for name, word in COLOURS.items() for phrase in word.understood(language)}
-    pattern = "|".join(re.escape(p) for p in sorted(names, key=len, reverse=True))
-    return re.compile(rf"\b(?:{pattern})\b" if language == "en" else pattern), names
-
-
-def _colour_en(text: str, start: int, end: int, clause_start: int, clause_end: int) -> str | None:
-    pattern, names = _colours("en")
-    words = re.findall(r"[a-z'-]+|[,;.]", text[clause_start:start])[-5:]
-    for word in reversed(words):
-        if word in names:
-            return names[word]
-        if word in _STOP_EN or word in ",;.":
-            break
-    after = re.match(r"\s+(?:who |which |that )?(?:(?:is |are )?(?:dressed |wearing |clad )?(?:in |wearing )|is |are )(?:a |an |the )?(?:\w+ )?", text[end:clause_end])
-    if after:
-        found = pattern.match(text, end + after.end()) or pattern.search(text, end, end + after.end())
-        if found:
-            return names[found.group()]
-    return None
-
-
-def _colour_zh(text: str, start: int, end: int, segment_start: int) -> str | None:
-    pattern, names = _colours("zh")
-    found = list(pattern.finditer(text, max(segment_start, start - 14), start))
-    if found:
-        return names[found[-1].group()]
-    after = re.compile(r"(?:的颜色)?(?:是|为|呈|身穿|穿着?|身着)").match(text, end)
-    found_after = pattern.match(text, after.end()) if after else None
-    return names[found_after.group()] if found_after else None
-
-
-def _count_en(text: str, start: int, clause_start: int, plural: bool) -> int | None:
-    before = re.sub(r"\ba (?:pair|couple) of\b", "two", text[clause_start:start])
-    words = re.findall(r"[a-z0-9'-]+|[,;.]", before)[-5:]
-    for number in (4, 3, 2):
-        spoken = NUMBERS[number].understood("en")
-        if any(w in spoken for w in words[-4:]):
-            return number
-    return None if plural else 1
-
-
-def _count_zh(text: str, start: int, segment_start: int, kind: str) -> int | None:
-    found = re.findall(r"([一二两三四五六\d])\s*[只匹头辆艘架个座栋顶棵株朵把张位名条台幢件对]", text[max(segment_start, start - 16):start])
-    return {"一": 1, "二": 2, "两": 2, "三": 3, "四": 4}.get(found[-1], int(found[-1]) if found[-1].isdigit() else None) if found else None
+    def numbers(self) -> dict[str, int]:
+        """What the rates are made of, see `RATES`."""
+        numbers = {name: value for name, value in vars(self).items() if isinstance(value, int)}
+        return numbers | {"named": len(self.named), "there": len(self.named) + len(self.missed), "told": len(self.named) + len(self.hallucinated),
+                          "with_hallucination": int(bool(self.hallucinated)), "texts": 1}
 
 
 def mentions(text: str, language: str) -> list[Mention]:
     """Every naming of a known kind in `text`, in order. language: "en" or "zh"."""
-    low = text.lower()
-    pattern, kinds, plurals = _phrases(language)
-    found = []
-    clauses = [0, *[m.end() for m in _CLAUSE_END[language].finditer(low)], len(low)]
-    segment_start = 0
-    for match in pattern.finditer(low):
-        start, end = match.span()
-        clause_start = max(c for c in clauses if c <= start)
-        clause_end = min((c for c in clauses if c >= end), default=len(low))
-        if language == "zh":
-            breaks = [m.end() for m in re.finditer(r"[、，。；和与及]|以及|还有", low[segment_start:start])]
-            segment_start = max(segment_start + (breaks[-1] if breaks else 0), clause_start if clause_start <= start else 0)
-        kind = kinds[match.group()]
-        if kind:
-            denied = bool(_NEGATION[language].search(low, clause_start, start))
-            if language == "en":
-                colour = _colour_en(low, start, end, clause_start, clause_end)
-                count = _count_en(low, start, clause_start, match.group() in plurals)
-            else:
-                colour = _colour_zh(low, start, end, segment_start)
-                count = _count_zh(low, start, segment_start, kind)
-            found.append(Mention(kind, colour, count, denied, start, end))
-        segment_start = end
-    return found
+    return list(read(text, language).mentions)
 
 
 def score(text: str, scene: Scene, language: str) -> Marks:
-    """Score `text` against `scene`.
+    """Score `text` against `scene`; see `score_reading`."""
+    return score_reading(read(text, language), scene)
+
+
+def score_reading(reading: Reading, scene: Scene) -> Marks:
+    """Score what was read.
 
     A colour or count is judged once for each kind that is there and is named: right if any of its mentions has it right,
     wrong if none tells it. Kinds whose colour says nothing (a tree) do not count for colours.
     """
     marks, told = Marks(), {}
-    for mention in mentions(text, language):
-        if not mention.denied:
-            told.setdefault(mention.kind, []).append(mention)
     groups = {g.kind: g for g in scene.groups}
+    backdrop = BACKDROP_KINDS.get(scene.setting, set()) - set(groups)
+    for mention in reading.mentions:
+        if not mention.denied and mention.kind not in backdrop:
+            told.setdefault(mention.kind, []).append(mention)
     marks.named = set(told) & set(groups)
     marks.missed = set(groups) - set(told)
-    marks.hallucinated = set(told) - set(groups) - BACKDROP_KINDS.get(scene.setting, set())
+    marks.hallucinated = set(told) - set(groups)
+    marks.namings = sum(map(len, told.values()))
+    marks.false_namings = sum(len(told[kind]) for kind in marks.hallucinated)
     for kind in marks.named:
         group = groups[kind]
         marks.counts_named += 1
         marks.counts_right += any(m.count == group.count for m in told[kind])
         if group.colour:
             marks.colours_named += 1
-            marks.colours_right += any(m.colour == group.colour for m in told[kind])
+            marks.colours_right += any(group.colour in m.colours for m in told[kind])
+    there = truths(scene)
+    marks.relations_there = len(there)
+    marks.relations_found = len(there & set(reading.relations))
+    judged = [r for r in reading.relations if {r.subject, r.object} <= set(groups)]
+    marks.relations_told = len(judged)
+    marks.relations_right = sum(holds(r, scene) for r in judged)
     return marks
 
 
-def summarise(marks: Iterable[Marks]) -> dict[str, float]:
-    """Object recall, precision and F1, colour accuracy and count accuracy over many texts, each between 0 and 1.
+def truths(scene: Scene) -> set[Placed]:
+    """The relations of a scene's truth, each in its one form."""
+    return {Placed.of(scene.groups[r.subject].kind, r.relation, scene.groups[r.object].kind) for r in scene.relations}
+
+
+def holds(placed: Placed, scene: Scene) -> bool:
+    """Whether a told relation is true in the picture: it is in the truth, or the boxes show it.
+
+    The truth lists neighbours only, so a dog may well be left of a house without the truth saying so. By the boxes, left of
+    compares the middles; above wants the middle over the other's top; in front of, a foot nearer to the viewer and overlap.
+    """
+    if placed in truths(scene):
+        return True
+    a, b = (_box(scene, next(g for g in scene.groups if g.kind == kind)) for kind in (placed.subject, placed.object))
+    if placed.relation == "left of":
+        return a[0] + a[2] < b[0] + b[2]
+    if placed.relation == "above":
+        return (a[1] + a[3]) / 2 < b[1]
+    return placed.relation == "in front of" and a[3] > b[3] and a[0] < b[2] and b[0] < a[2]
+
+
+def _box(scene: Scene, group: Group) -> list[float]:
+    """The box around a group's members; without members (a scene made by hand) an empty one."""
+    lefts, tops, rights, bottoms = zip(*[scene.objects[m].box for m in group.members] or [(0, 0, 0, 0)])
+    return [min(lefts), min(tops), max(rights), max(bottoms)]
+
+
+def summarise(marks: Iterable[Marks], rates: Iterable[str] = SUMMARY) -> dict[str, float]:
+    """`rates` (of `RATES`) and the objects' F1 over many texts, each between 0 and 1, micro-averaged: every object counts the same.
 
     A value that nothing was counted for (no object named at all) is absent.
     """
-    marks = list(marks)
-    named, missed, invented = (sum(len(getattr(m, part)) for m in marks) for part in ("named", "missed", "hallucinated"))
+    numbers = [m.numbers() for m in marks]
     result = {}
-    if named + missed:
-        result["object_recall"] = named / (named + missed)
-    if named + invented:
-        result["object_precision"] = named / (named + invented)
+    for name in rates:
+        over, under = RATES[name]
+        if total := sum(n[under] for n in numbers):
+            result[name] = sum(n[over] for n in numbers) / total
     if result.keys() >= {"object_recall", "object_precision"}:
         recall, precision = result["object_recall"], result["object_precision"]
         result["object_f1"] = 2 * recall * precision / (recall + precision) if recall + precision else 0.0
-    for part in ("colour", "count"):
-        total = sum(getattr(m, f"{part}s_named") for m in marks)
-        if total:
-            result[f"{part}_accuracy"] = sum(getattr(m, f"{part}s_right") for m in marks) / total
     return result
