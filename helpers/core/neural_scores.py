@@ -6,13 +6,12 @@
 A model is looked for as a folder, then among what the Hugging Face hub has left on this machine. Only with
 `Models(download=True)`, or by `captionlab fetch`, is it downloaded, from HF_ENDPOINT where that names a mirror.
 
-Sources: BERTScore, Zhang et al. 2020, computed by torchmetrics without rescaling and without IDF weights; its layers are
+Sources: BERTScore, Zhang et al. 2020, computed by the authors' bert-score without rescaling and without IDF weights; its layers are
 the authors' choices for these models. CLIPScore, Hessel et al. 2021: 2.5 · max(cosine, 0).
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,18 +78,17 @@ def bert_scores(pairs: Pairs, language: str, models: Models | None = None) -> tu
     config = AutoConfig.from_pretrained(folder)
     if not 0 <= layer <= config.num_hidden_layers:
         raise InputError(f"{name} has layers 0 to {config.num_hidden_layers}; BERTScore cannot use layer {layer}.")
-    from torchmetrics.functional.text.bert import bert_score
+    from bert_score import BERTScorer
 
-    # RoBERTa's first two positions are never words.
+    scorer = BERTScorer(model_type=str(folder), num_layers=layer, batch_size=models.batch_size, device=models.device, lang=language)
+    # The tokenizer cuts where its model ends; RoBERTa's first two positions are never words.
     longest = min(512, config.max_position_embeddings - (2 if "roberta" in config.model_type else 0))
+    scorer._tokenizer.model_max_length = longest
     found = {}
     for system, column in pairs.captions.items():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torchmetrics warns of every model that it was not told the baseline of
-            scores = bert_score(column, pairs.references, model_name_or_path=str(folder), num_layers=layer, max_length=longest,
-                                truncation=True, batch_size=models.batch_size, device=models.device, num_threads=0)
-        found[system] = {f"BERTScore.{part}": np.atleast_1d(np.asarray(scores[part], dtype=float)) for part in ("precision", "recall", "f1")}
-    return found, f"model {_shown(name)}, layer {layer}, texts cut after {longest} tokens; not rescaled, no IDF weights; computed by torchmetrics."
+        parts = scorer.score(list(column), [list(texts) for texts in pairs.references])
+        found[system] = {f"BERTScore.{part}": values.double().numpy() for part, values in zip(("precision", "recall", "f1"), parts)}
+    return found, f"model {_shown(name)}, layer {layer}, texts cut after {longest} tokens; not rescaled, no IDF weights; computed by bert-score."
 
 
 def clip_scores(pairs: Pairs, language: str, models: Models | None = None) -> tuple[dict[str, dict[str, np.ndarray]], str]:
