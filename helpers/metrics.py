@@ -129,7 +129,7 @@ def measure(
     systems, resampled = _systems(statistics, graded, n, draws, seed)
     result = {"language": language, "tokenizer": tokenizer, "systems": systems, "unavailable": unavailable, "notes": notes}
     if m > 1 and any(statistics.values()):
-        result["tests"] = _tests(statistics, graded, resampled, systems, trials, seed)
+        result["tests"] = _tests(statistics, graded, resampled, systems, trials, seed) | {"draws": _draws(resampled)}
     return Scored(result, pairs, each)
 
 
@@ -267,6 +267,11 @@ def _fold(scores: dict[str, float]) -> dict:
         else:
             folded[metric] = score
     return folded
+
+
+def _draws(resampled: dict) -> dict[str, int]:
+    """How many resampled corpora each metric's intervals and bootstrap tests rest on."""
+    return {metric: len(values) for columns in resampled.values() for metric, values in columns.items()}
 
 
 def _tests(statistics, graded, resampled, systems, trials: int, seed: int) -> dict:

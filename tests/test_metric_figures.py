@@ -24,7 +24,7 @@ def test_the_table_marks_only_what_is_real():
     assert rows[1] == ["BLEU-4", "0.300 [0.200, 0.400]", "0.500 > a"]
     assert rows[2] == ["CIDEr", "2.000", "2.100"] and rows[3] == ["BERTScore.f1", "0.900", "0.800"]
     assert as_text(rows).splitlines()[2] == "CIDEr         2.000                 2.100"
-    assert "10000 trials, seed 0" in explanation(RESULT)
+    assert "paired approximate randomization with 10000 trials, seed 0" in explanation(RESULT)
     wrong = {**RESULT, "tests": {"pairs": [{"systems": ["lora", "full"], "metrics": {"CHAIR_i": {"difference": 0.2, "real": True}}}]}}
     assert really_better(wrong) == {("lora", "CHAIR_i"): {"full"}}  # of what was invented, less is better
 
@@ -68,7 +68,7 @@ def test_chinese_is_drawn_or_its_lack_is_said(monkeypatch, recwarn):
     monkeypatch.setattr(fonts, "chinese_family", lambda: None)
     monkeypatch.setattr(figures, "chinese_family", lambda: None)
     figure = figures.extremes(EACH, "lora", "METEOR", pictures, captions, captions, count=1)
-    assert "[11 Chinese characters]" in figure.axes[0].get_xlabel() and "fonts-noto-cjk" in figure.get_supxlabel()
+    assert "said: [11 Chinese characters]" in figure.axes[0].get_xlabel() and "fonts-noto-cjk" in figure.get_supxlabel()
 
 
 def test_perturbations_change_what_they_name():

@@ -100,7 +100,7 @@ def score_against_length(each: Each, lengths: Mapping[str, Sequence[int]], metri
             axes.scatter(lengths[name], each[name][metric], s=22, alpha=0.65, color=colour_of(name, place), marker=MARKERS[place % len(MARKERS)],
                          linewidths=0, label=label_of(name))
         axes.set(title=f"{label_of(metric)} of each caption against its length", xlabel="words in the caption", ylabel=label_of(metric))
-        axes.legend()
+        axes.legend(ncols=3, loc="upper left", bbox_to_anchor=(0, -0.18))
         return figure
 
 
@@ -173,15 +173,16 @@ def extremes(each: Each, system: str, metric: str, pictures: Sequence, captions:
                 axes.set_yticks([])
                 axes.spines[:].set_color(FAINT)
                 axes.set_title(f"{word} {column + 1}: {label_of(metric)} {scores[place]:.3f}", weight="bold")
-                axes.set_xlabel(_wrapped(f"said: {captions[place]}") + "\n\n" + _wrapped(f"reference: {references[place]}"), fontsize=8, loc="left")
+                axes.set_xlabel(_wrapped("said", captions[place]) + "\n\n" + _wrapped("reference", references[place]), fontsize=8, loc="left")
         if chinese_family() is None and any(map(is_chinese, captions)):
             figure.supxlabel(NO_FONT, fontsize=7)
         return figure
 
 
-def _wrapped(text: str, width: int = 44, lines: int = 6) -> str:
+def _wrapped(what: str, text: str, width: int = 44, lines: int = 6) -> str:
     """A caption in lines that fit under its picture; a Chinese character is as wide as two Latin ones."""
-    found = wrap(drawable(text), width // 2 if is_chinese(text) else width) or ["(nothing)"]
+    shown = drawable(text) or "(nothing)"
+    found = wrap(f"{what}: {shown}", width // 2 if is_chinese(shown) else width)
     return "\n".join(found[:lines]) + (" …" if len(found) > lines else "")
 
 
