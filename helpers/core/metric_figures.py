@@ -164,6 +164,7 @@ def extremes(each: Each, system: str, metric: str, pictures: Sequence, captions:
     rows = (("best", order[:count]), ("worst", order[::-1][:count]))
     with rc_context(style() | {"axes.grid": False, "axes.titleweight": "normal", "axes.titlesize": 9}):
         figure = Figure(figsize=size or (3.4 * count, 8.6), layout="constrained")
+        figure.get_layout_engine().set(hspace=0.1)  # a fallback font's lines are higher than the layout measures
         for row, (word, places) in enumerate(rows):
             for column, place in enumerate(places):
                 axes = figure.add_subplot(2, count, row * count + column + 1)
