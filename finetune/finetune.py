@@ -340,7 +340,7 @@ def train(argv: list[str]) -> None:
     facts = {
         "strategy": "lora" if lora.use_lora else "full", "model": model_args.model_name_or_path, "seconds": seconds,
         "steps": trainer.state.global_step, "samples_per_second": trainer.state.global_step * per_step / seconds,
-        "peak_memory": sum(memory["peak"]), "memory": memory, "launch": os.environ.get(runs.LAUNCH_VARIABLE),
+        "peak_memory": sum(memory["resident"]), "memory": memory, "launch": os.environ.get(runs.LAUNCH_VARIABLE),
     }
     save_result(trainer, folder, facts, training.keep_checkpoints)
     say(f"Finished: {facts['steps']} steps, {seconds:.0f} s, {facts['samples_per_second']:.1f} samples/s, {folder}")

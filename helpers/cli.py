@@ -218,20 +218,47 @@ def caption(
 
 @app.command()
 def metrics(
-    references: Annotated[Path, typer.Option(help="eval.json; its answers are the references")],
+    references: Annotated[list[Path], typer.Option(help="eval.json; its answers are the references. Several: one file an annotator")],
     predictions: Annotated[list[Path], typer.Option(help="output.json of a system; may be given several times")],
     language: Annotated[Language, typer.Option(help="of the captions")],
     tokenizer: Annotated[Tokenizer | None, typer.Option(help="default: ptb for en, jieba for zh")] = None,
     output: Annotated[Path | None, typer.Option(help="metrics.json to write")] = None,
+    truth: Annotated[Path | None, typer.Option(help="scenes.jsonl of drawn scenes: grades the captions against what the scenes hold")] = None,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="score a caption without words as zero")] = False,
+    seed: Annotated[int, typer.Option(help="of intervals and tests")] = 0,
+    bertscore_model: Annotated[str | None, typer.Option(help="folder or hub id; default: the language's usual one, if it is on this machine")] = None,
+    bertscore_layer: Annotated[int | None, typer.Option(min=0, help="whose states BERTScore compares")] = None,
+    clip_model: Annotated[str | None, typer.Option(help="folder or hub id for CLIPScore")] = None,
+    charts: Annotated[Path | None, typer.Option(help="folder to draw charts into")] = None,
 ) -> None:
-    """Score one system or several against the references: BLEU, METEOR, ROUGE-L, CIDEr, with intervals."""
-    from helpers.core.report import Report, print_table
-    from helpers.metrics import score_systems, write_metrics
+    """Score systems against the references: BLEU, METEOR, ROUGE-L, CIDEr and more, with intervals and tests of every difference."""
+    from helpers.core.metric_tables import print_scores
+    from helpers.core.neural_scores import Models
+    from helpers.metrics import draw_charts, measure, write_metrics
 
-    result = score_systems(references, name_systems(predictions), language, tokenizer)
-    print_table(Report(result, truth={}, losses={}, shown=[], seconds={}, facts=[]))
+    scored = measure(references, name_systems(predictions), language, tokenizer, truth=truth, allow_empty=allow_empty, seed=seed,
+                     models=Models(bertscore_model, bertscore_layer, clip_model))
+    print_scores(scored.result)
+    if charts is not None:
+        typer.echo(f"{len(draw_charts(scored, charts))} charts in {charts}")
     if output is not None:
-        typer.echo(f"scores in {write_metrics(result, output)}")
+        typer.echo(f"scores in {write_metrics(scored.result, output)}")
+
+
+@app.command()
+def fetch(
+    what: Annotated[Literal["spice", "bertscore", "clipscore"], typer.Argument(help="the metric whose program or model is wanted")],
+    language: Annotated[Language, typer.Option(help="of the captions, for bertscore and clipscore")] = "en",
+) -> None:
+    """Download what a metric needs, which nothing else here ever does: SPICE's parser, BERTScore's or CLIPScore's model."""
+    from helpers.core.neural_scores import BERT, CLIP, find_model
+    from helpers.core.spice import fetch_corenlp
+
+    if what == "spice":
+        typer.echo("\n".join(map(str, fetch_corenlp())))
+    else:
+        metric, model = ("BERTScore", BERT[language][0]) if what == "bertscore" else ("CLIPScore", CLIP[language])
+        typer.echo(find_model(model, metric, download=True))
 
 
 def name_systems(files: list[Path]) -> dict[str, Path]:

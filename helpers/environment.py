@@ -41,7 +41,8 @@ DISK = 2.0  # GiB that a run's pictures, checkpoints and results take at most
 INSTALL = 'pip install -c constraints.txt -e ".[test]"'
 # What must load for the tiny profile, in the order in which the course meets it.
 NEEDED = ("numpy", "PIL", "torch", "torchvision", "transformers", "peft", "accelerate", "dashscope", "aiohttp", "skimage",
-          "imagehash", "matplotlib.pyplot", "jinja2", "pycocoevalcap.cider.cider", "jieba", "psutil", "yaml", "tqdm.auto")
+          "imagehash", "markdown_it", "py3langid.langid", "pandas", "matplotlib.pyplot", "jinja2",
+          "pycocoevalcap.cider.cider", "jieba", "psutil", "yaml", "tqdm.auto")
 REGIONS = {  # host -> region, as in the vendor's list of base URLs of October 2026
     "dashscope.aliyuncs.com": "Beijing",
     "cn-hongkong.dashscope.aliyuncs.com": "Hong Kong",

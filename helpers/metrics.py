@@ -1,109 +1,144 @@
-"""Scores captions against references: BLEU-1…4, METEOR, ROUGE-L and CIDEr, in English and Chinese, with intervals.
+"""Scores captions against references, in English and Chinese: how good, how sure, and which differences are real.
 
     references, {name: predictions}   conversations: one sample, one caption
-      -> tokens                       {name: n lists of words}: Penn Treebank for English, jieba for Chinese
-      -> {name: {metric: Measured}}   the score, and how it would move had other pictures been drawn
-      -> result                       the dictionary that metrics.json holds
+      -> Pairs                        everybody's captions by sample id (core/pairing.py)
+      -> words                        Penn Treebank for English, jieba for Chinese (core/tokens.py)
+      -> {name: [Statistic]}          counts of each sample: BLEU, ROUGE-L, CIDEr (core/overlap.py), METEOR (core/meteor.py)
+      -> result                       scores, intervals, paired tests (core/significance.py): what metrics.json holds
 
-All systems go through one start of each Java program. A metric that cannot be computed here is absent from the
-scores and named under "unavailable" with the reason; it is never a zero.
-
-Sources: BLEU, Papineni et al. 2002; ROUGE-L, Lin 2004; CIDEr, Vedantam et al. 2015; METEOR, Denkowski and Lavie
-2014; all but the last two steps of METEOR as pycocoevalcap computes them. Intervals: the percentile bootstrap
-(Efron 1979), with one set of draws for all systems, as Koehn 2004 proposes for comparing them.
+All systems are tokenized together and go through one METEOR, which a `MeteorPool` keeps running between calls. A metric
+that cannot be computed here is absent from the scores and named under "unavailable" with its reason and its remedy;
+it is never a zero.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
-from typing import Mapping, Sequence
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from helpers.core import java
-from helpers.core.conversations import Sample, read_conversations
-from helpers.core.errors import InputError, ResourceError
+from helpers.core import meteor as meteor_program
+from helpers.core import significance
+from helpers.core.errors import CaptionLabError, InputError, ResourceError
+from helpers.core.meteor import MeteorPool, meteor_score
+from helpers.core.neural_scores import bert_scores, clip_scores
+from helpers.core.overlap import bleu, overlap
+from helpers.core.pairing import Pairs, Source, pair
+from helpers.core.significance import DRAWS, LEVEL, TRIALS, Statistic, interval, mean_of
+from helpers.core.spice import spice_scores
+from helpers.core.tokens import DEFAULT, TOKENIZERS, as_counted, characters, tokenize
+
+__all__ = ["METRICS", "MeteorPool", "Scored", "caption_lengths", "draw_charts", "measure", "score_systems", "tokenize", "write_metrics"]
 
 METRICS = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr")
-TOKENIZERS = ("ptb", "jieba", "char", "none")
-DRAWS = 1000  # bootstrap resamples; the ends of a 95 % interval then rest on 25 draws each
-LEVEL = 0.95
-
-UNAVAILABLE = {
-    "SPICE": "needs Stanford CoreNLP 3.6.0, which is not part of pycocoevalcap's package and is not downloaded unasked.",
-    "BERTScore": "needs the weights of a language model, which are not part of this kit and are not downloaded unasked.",
+NOTES = {
+    "CIDEr": "as pycocoevalcap computes it: the formula of CIDEr-D (clipped counts, a penalty on the difference in length, no "
+             "stemming), with document frequencies counted in these references; so it is comparable on the same pictures only.",
+    "intervals": f"{LEVEL:.0%} percentile bootstrap over samples, {DRAWS} draws shared by all systems; "
+                 "CIDEr's document frequencies stay those of all references.",
 }
-METEOR_NOTE = {
-    "en": "version 1.5, English: exact, stem, synonym and paraphrase matches.",
-    "zh": "version 1.5 has no Chinese stems, synonyms or paraphrases: exact matches of tokens only, with its "
-          "language-independent parameters; not comparable with METEOR of English captions.",
-}
-INTERVAL_NOTE = (f"{LEVEL:.0%} percentile bootstrap over samples, {DRAWS} draws shared by all systems; "
-                 "CIDEr's document frequencies stay those of all references.")
+TEST_NOTE = "p-values adjusted by Holm over the pairs of systems, each metric by itself; a difference is called real below {level:g}."
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One metric of one system: the score of all n samples, and its 95 % interval (low, high)."""
+@dataclass
+class Scored:
+    """Everything one call found out. result: what metrics.json holds.  pairs: ids, pictures, references, captions.
+    each: {system: {metric: (n,)}}, the score of each picture by itself, for charts and for best and worst pictures."""
 
-    score: float
-    interval: tuple[float, float]
+    result: dict
+    pairs: Pairs
+    each: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
 
-def score_systems(
-    references: str | Path | Sequence[Sample],
-    predictions: Mapping[str, str | Path | Sequence[Sample]],
+def score_systems(references: Source | Sequence[Source], predictions: Mapping[str, Source], language: str = "en",
+                  tokenizer: str | None = None, **options) -> dict:
+    """Scores several systems on the same samples; the answer is what metrics.json holds. Arguments and errors: see `measure`."""
+    return measure(references, predictions, language, tokenizer, **options).result
+
+
+def measure(
+    references: Source | Sequence[Source],
+    predictions: Mapping[str, Source],
     language: str = "en",
     tokenizer: str | None = None,
     *,
+    truth: str | Path | Mapping | None = None,
+    models=None,
+    spice=None,
+    pool: MeteorPool | None = None,
     progress: bool = True,
     seed: int = 0,
+    draws: int = DRAWS,
+    trials: int = TRIALS,
     allow_empty: bool = False,
-) -> dict:
-    """Scores several systems on the same samples; the answer is what metrics.json holds.
+) -> Scored:
+    """Scores several systems on the same samples, with the scores of each sample.
 
-    references: a conversation file (or its samples); the assistant's words are the reference.
+    references: a conversation file (or its samples), whose assistant's words are the reference; or a list of those, one an
+    annotator, for several references a picture.
     predictions: one conversation file (or samples) a system, with exactly the references' ids, in any order.
     language: "en" or "zh".  tokenizer: "ptb", "jieba", "char" or "none" (split at spaces); None picks by language.
-    seed: of the bootstrap.  allow_empty: score a prediction without words as the zero it earns instead of refusing it.
-    Returns {"language", "tokenizer", "systems": {name: {"n", metric: score, "intervals": {metric: [low, high]}}},
-    "unavailable": {metric: why}, "notes": {metric: how}}; scores are 0 to 1, CIDEr 0 to 10.
+    truth: a scenes.jsonl (or {id: Scene}) of drawn scenes, to grade against what they hold.
+    models: a `neural_scores.Models`, which says what BERTScore and CLIPScore may use; None uses what is on this machine.
+    spice: a `spice.SpiceSettings`; None looks where `captionlab fetch spice` puts it.
+    pool: keeps METEOR running after the call.  seed: of bootstrap and tests.  draws, trials: how many of each.
+    allow_empty: score a prediction without words as the zero it earns instead of refusing it.
+    result: {"language", "tokenizer", "systems": {name: {"n", metric: score, "intervals": {metric: [low, high]}}},
+    "unavailable": {metric: why}, "notes": {metric: how}, "tests": …}; scores are 0 to 1, CIDEr 0 to 10.
     Raises: InputError for ids that differ, an id twice, a caption without words, an unknown tokenizer or language.
     """
-    if language not in ("en", "zh"):
+    if language not in DEFAULT:
         raise InputError(f"Language {language!r} cannot be scored; choose en or zh.")
-    tokenizer = tokenizer or {"en": "ptb", "zh": "jieba"}[language]
+    tokenizer = tokenizer or DEFAULT[language]
     if tokenizer not in TOKENIZERS:
         raise InputError(f"There is no tokenizer {tokenizer!r}; choose one of {', '.join(TOKENIZERS)}.")
-    if not predictions:
-        raise InputError("There are no predictions to score; name at least one output.json.")
-    texts = _aligned_texts(references, predictions, allow_empty)
-    unavailable = dict(UNAVAILABLE)
-    steps = tqdm(total=3 + 2 * len(predictions), desc="metrics", unit="step", disable=not progress, leave=False)
-    with steps, ExitStack() as programs:
+    pairs = pair(references, predictions, allow_empty=allow_empty)
+    graded = _grade(pairs, truth, language, draws, seed)
+    statistics: dict[str, list[Statistic]] = {name: [] for name in pairs.captions}
+    each: dict[str, dict[str, np.ndarray]] = {name: {} for name in pairs.captions}
+    unavailable: dict[str, str] = {}
+    notes = dict(NOTES)
+    n, m = len(pairs.ids), len(pairs.captions)
+    steps = tqdm(total=n * (m + 1), desc="metrics", unit="caption", disable=not progress, leave=False)
+    with steps, ExitStack() as ends:
+        pool = pool or ends.enter_context(MeteorPool())
         try:  # started first: METEOR loads its tables for seconds, while Python does everything else
-            meteor = programs.enter_context(java.Meteor(language))
+            pool.get(language)
         except ResourceError as error:
-            meteor, unavailable["METEOR"] = None, str(error)
+            unavailable["METEOR"] = str(error)
+        more = {"BERTScore": lambda: bert_scores(pairs, language, models), "CLIPScore": lambda: clip_scores(pairs, language, models)}
         try:
-            measured = _score_all(texts, tokenizer, meteor, seed, steps, unavailable)
+            words, gold = _words(pairs, tokenizer)
         except ResourceError as error:  # no tokenizer, no scores: another one's would not be comparable
             why = f"{error} Without it there are no {tokenizer} tokens; --tokenizer none works anywhere."
-            measured, unavailable = {}, {**unavailable, **dict.fromkeys(METRICS, why)}
-    return _result(language, tokenizer, measured, texts, unavailable)
+            unavailable.update(dict.fromkeys((*METRICS, "SPICE"), why))
+        else:
+            _score_words(words, gold, language, pool, statistics, each, unavailable, steps)
+            more = {"SPICE": lambda: spice_scores(words, gold, language, spice), **more}
+        _score_more(more, statistics, each, unavailable, notes)
+    if "METEOR" not in unavailable:
+        notes["METEOR"] = meteor_program.NOTE[language]
+    systems, resampled = _systems(statistics, graded, n, draws, seed)
+    result = {"language": language, "tokenizer": tokenizer, "systems": systems, "unavailable": unavailable, "notes": notes}
+    if m > 1 and any(statistics.values()):
+        result["tests"] = _tests(statistics, graded, resampled, systems, trials, seed) | {"draws": _draws(resampled)}
+    return Scored(result, pairs, each)
 
 
 def write_metrics(result: dict, path: str | Path) -> Path:
     """Writes a result of `score_systems` as metrics.json, whole or not at all; returns the path."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(path.name + ".part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         half.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         os.replace(half, path)
     except OSError as error:
@@ -111,165 +146,156 @@ def write_metrics(result: dict, path: str | Path) -> Path:
     return path
 
 
-def tokenize(texts: Sequence[str], tokenizer: str) -> list[list[str]]:
-    """Splits n texts into lists of words.
+def draw_charts(scored: Scored, folder: str | Path) -> list[Path]:
+    """Draws every chart of a measurement into `folder` as SVG files; returns their paths. Best and worst pictures are drawn
+    where the pictures are found."""
+    from helpers.core import metric_figures as figures
 
-    "ptb": Penn Treebank, lower case, one Java start. "jieba": Chinese words. "char": one Chinese character is one
-    word, Latin words stay whole. "none": at spaces, nothing changed. All but "none" drop punctuation.
-    Raises: ResourceError when "ptb" finds no working Java.
-    """
-    if tokenizer == "ptb":
-        return java.ptb_tokenize(texts)
-    if tokenizer == "none":
-        return [text.split() for text in texts]
-    if tokenizer == "char":
-        return [_characters(text) for text in texts]
-    import logging
-
-    import jieba
-
-    jieba.setLogLevel(logging.WARNING)  # its notice about loading the dictionary would break the progress bar
-    return [[word.lower() for word in jieba.cut(text) if any(map(str.isalnum, word))] for text in texts]
-
-
-def _characters(text: str) -> list[str]:
-    """Chinese characters one by one, runs of Latin letters and digits as words, the rest dropped."""
-    tokens: list[str] = []
-    grows = False
-    for character in text.lower():
-        latin = character.isalnum() and ord(character) < 0x2E80  # before the first block of Chinese radicals
-        if latin and grows:
-            tokens[-1] += character
-        elif character.isalnum():
-            tokens.append(character)
-        grows = latin
-    return tokens
-
-
-def _aligned_texts(references, predictions, allow_empty: bool) -> dict[str | None, list[str]]:
-    """Captions per system in the references' order; the references themselves under None. Checks what `score_systems` says."""
-    by_id = _captions("the references", references, allow_empty=False)
-    texts: dict[str | None, list[str]] = {None: list(by_id.values())}
-    for name, source in predictions.items():
-        captions = _captions(name, source, allow_empty)
-        missing = [identity for identity in by_id if identity not in captions]
-        extra = [identity for identity in captions if identity not in by_id]
-        if missing or extra:
-            what = f"has no prediction for sample {missing[0]}" if missing else f"predicts sample {extra[0]}, which the references lack"
-            raise InputError(f"{_where(name, source)} {what} ({len(missing)} missing, {len(extra)} too many); "
-                             "score each file against the references it was made from.")
-        texts[name] = [captions[identity] for identity in by_id]
-    return texts
-
-
-def _captions(name: str, source, allow_empty: bool) -> dict[str, str]:
-    """The assistant's words by sample id, in the file's order."""
-    samples = read_conversations(source, need_images=False) if isinstance(source, (str, Path)) else source
-    where = _where(name, source)
-    captions: dict[str, str] = {}
-    for sample in samples:
-        if sample.id in captions:
-            raise InputError(f"{where}: sample {sample.id} is there twice; keep one of them.")
-        if not allow_empty and not any(map(str.isalnum, sample.answer or "")):
-            raise InputError(f"{where}: the caption of sample {sample.id} has no words; describe that picture again or take the sample out.")
-        captions[sample.id] = sample.answer or ""
-    if not captions:
-        raise InputError(f"{where} holds no samples; there is nothing to score.")
-    return captions
-
-
-def _where(name: str, source) -> str:
-    """How a message names a source: its file where it has one."""
-    return str(source) if isinstance(source, (str, Path)) else name
-
-
-def _score_all(texts, tokenizer, meteor, seed, steps, unavailable) -> dict[str, dict[str, Measured]]:
-    """{name: {metric: Measured}} of every system; adds to `unavailable` what could not be measured on the way.
-
-    meteor: the running program, or None.  Raises: ResourceError when the tokenizer does not work here.
-    """
-    flat = tokenize([text for column in texts.values() for text in column], tokenizer)
-    steps.update(3)
-    n = len(texts[None])
-    words = {name: [" ".join(tokens) for tokens in flat[i * n:(i + 1) * n]] for i, name in enumerate(texts)}
-    reference = words.pop(None)
-    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=DRAWS)  # (draws, n): how often each sample
-    measured = {}
-    for name, column in words.items():
-        measured[name] = _score_in_python(reference, column, draws)
-        steps.update()
-    if n < 2:
-        unavailable["CIDEr"] = "weighs a word by how many references lack it, so it needs at least two samples."
+    folder, each, pairs = Path(folder), scored.each, scored.pairs
+    drawn = {"bars": figures.grouped_bars(scored.result), "parallel": figures.parallel_coordinates(scored.result)}
+    shared = [metric for metric in next(iter(each.values())) if all(np.ptp(columns[metric]) > 0 for columns in each.values())]
+    if len(shared) > 1:
+        drawn["correlations"] = figures.correlations(each, shared)
+    lengths = caption_lengths(scored)
+    for metric in next(iter(each.values())):
+        drawn[f"{metric}-length"] = figures.score_against_length(each, lengths, metric)
+        drawn[f"{metric}-pictures"] = figures.distributions(each, metric)
+        if all(path is not None for path in pairs.paths):
+            for name in each:
+                drawn[f"{metric}-extremes-{name}"] = figures.extremes(each, name, metric, pairs.paths, pairs.captions[name],
+                                                                      [texts[0] for texts in pairs.references])
     try:
-        for name, column in words.items() if meteor is not None else ():
-            measured[name]["METEOR"] = _score_meteor(meteor, reference, column, draws)
-            steps.update()
-    except ResourceError as error:  # for no system then: half a column would look like a ranking
-        unavailable["METEOR"] = str(error)
-    return measured
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, figure in drawn.items():
+            figure.savefig(folder / f"{name}.svg")
+    except OSError as error:
+        raise ResourceError(f"{folder} could not be written: {error.strerror}.") from error
+    return [folder / f"{name}.svg" for name in drawn]
 
 
-def _score_in_python(reference: list[str], column: list[str], draws: np.ndarray) -> dict[str, Measured]:
-    """BLEU-1…4, ROUGE-L and CIDEr of one system. reference, column: n captions, words parted by spaces; draws: (d, n)."""
-    from pycocoevalcap.bleu.bleu_scorer import BleuScorer
-    from pycocoevalcap.cider.cider import Cider
-    from pycocoevalcap.rouge.rouge import Rouge
-
-    bleu = BleuScorer(n=4)
-    for caption, truth in zip(column, reference):
-        bleu += (caption, [truth])
-    scores, _ = bleu.compute_score(option="closest")
-    resampled = _resample_bleu(bleu.ctest, draws)
-    measured = {f"Bleu_{k + 1}": Measured(float(scores[k]), _interval(resampled[:, k])) for k in range(4)}
-    truths = {i: [truth] for i, truth in enumerate(reference)}
-    captions = {i: [caption] for i, caption in enumerate(column)}
-    for metric, scorer in (("ROUGE_L", Rouge()), ("CIDEr", Cider())):
-        score, each = scorer.compute_score(truths, captions)
-        measured[metric] = Measured(float(score), _interval(draws @ np.asarray(each) / len(each)))
-    return measured
+def caption_lengths(scored: Scored) -> dict[str, list[int]]:
+    """How many words each caption has: {system: n}; Chinese counts by character, so that no Java is needed here."""
+    return {name: [len(characters(caption)) for caption in column] for name, column in scored.pairs.captions.items()}
 
 
-def _resample_bleu(counts: list[dict], draws: np.ndarray) -> np.ndarray:
-    """Corpus BLEU-1…4 of every draw, (d, 4), from n samples' n-gram counts.
-
-    BLEU is no mean of samples: the counts of the drawn samples are added up first, then divided, as for the corpus.
-    """
-    tiny, small = 1e-15, 1e-9  # pycocoevalcap's own guards against a division by zero
-    correct = draws @ np.array([row["correct"] for row in counts])
-    guessed = draws @ np.array([row["guess"] for row in counts])
-    length = draws @ np.array([row["testlen"] for row in counts])
-    wanted = draws @ np.array([min((abs(l - row["testlen"]), l) for l in row["reflen"])[1] for row in counts])
-    precision = (correct + tiny) / (guessed + small)
-    score = np.cumprod(precision, axis=1) ** (1 / np.arange(1, 5))
-    ratio = (length + tiny) / (wanted + small)
-    return score * np.where(ratio < 1, np.exp(1 - 1 / ratio), 1.0)[:, None]
+def _words(pairs: Pairs, tokenizer: str) -> tuple[dict[str, list[str]], list[list[str]]]:
+    """Captions of each system and references of each sample, tokenized in one go."""
+    texts = [text for column in pairs.captions.values() for text in column] + [text for row in pairs.references for text in row]
+    flat = iter(as_counted(texts, tokenizer))
+    words = {name: [next(flat) for _ in column] for name, column in pairs.captions.items()}
+    return words, [[next(flat) for _ in row] for row in pairs.references]
 
 
-def _score_meteor(meteor: java.Meteor, reference: list[str], column: list[str], draws: np.ndarray) -> Measured:
-    """METEOR of one system; each draw is scored by METEOR itself, from the sum of the drawn samples' statistics."""
-    statistics = np.array([meteor.statistics(caption, [truth]) for caption, truth in zip(column, reference)])
-    _, score = meteor.scores(statistics)
-    resampled, _ = meteor.scores(draws @ statistics)
-    return Measured(score, _interval(resampled))
+def _score_words(words, gold, language, pool, statistics, each, unavailable, steps) -> None:
+    """BLEU, ROUGE-L, CIDEr and METEOR of every system; METEOR's program works while Python counts."""
+    n = len(gold)
+    with ThreadPoolExecutor(1) as beside:
+        meteor = beside.submit(_meteor_counts, words, gold, language, pool, steps.update) if "METEOR" not in unavailable else None
+        for name, found in overlap(gold, words, steps.update).items():
+            statistics[name] += [Statistic(METRICS[:4], found.bleu, lambda sums, _: bleu(sums)), mean_of("ROUGE_L", found.rouge)]
+            each[name] |= dict(zip(METRICS, bleu(found.bleu).T)) | {"ROUGE_L": found.rouge}
+            if n > 1:
+                statistics[name].append(mean_of("CIDEr", found.cider))
+                each[name]["CIDEr"] = found.cider
+        if n < 2:
+            unavailable["CIDEr"] = "weighs a word by how many references lack it, so it needs at least two samples."
+        try:
+            counts = meteor.result() if meteor else {}
+        except CaptionLabError as error:  # for no system then: half a column would look like a ranking
+            unavailable["METEOR"], counts = str(error), {}
+    for name, rows in counts.items():
+        statistics[name].append(Statistic(("METEOR",), rows, lambda sums, _: meteor_score(sums, language)[:, None]))
+        each[name]["METEOR"] = meteor_score(rows, language)
 
 
-def _interval(resampled) -> tuple[float, float]:
-    """The middle 95 % of the resampled scores."""
-    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+def _meteor_counts(words, gold, language, pool, step) -> dict[str, np.ndarray]:
+    """METEOR's counts of every system, (n, 23) each, from one running program."""
+    for name, column in words.items():
+        try:
+            meteor_program.check_lengths(column, gold)
+        except InputError as error:
+            raise InputError(f"METEOR of {name}: {error}") from None
+    program = pool.get(language)
+    return {name: program.statistics(column, gold, step) for name, column in words.items()}
 
 
-def _result(language, tokenizer, measured, texts, unavailable) -> dict:
-    """The metrics.json of what was measured."""
+def _score_more(metrics, statistics, each, unavailable, notes) -> None:
+    """SPICE, BERTScore and CLIPScore: what is here is computed, what is not is named with its remedy."""
+    for metric, compute in metrics.items():
+        try:
+            found, notes[metric] = compute()
+        except CaptionLabError as error:
+            unavailable[metric] = str(error)
+            continue
+        for name, columns in found.items():
+            for part, column in columns.items():
+                statistics[name].append(mean_of(part, column))
+                each[name][part] = column
+
+
+def _grade(pairs: Pairs, truth, language: str, draws: int, seed: int):
+    """The captions graded against the scenes' truth, or None where no truth was given."""
+    if truth is None:
+        return None
+    from helpers.core.grading import grade
+
+    return grade(pairs.captions, pairs.ids, truth, language, draws=draws, seed=seed)
+
+
+def _systems(statistics, graded, n: int, draws: int, seed: int) -> tuple[dict, dict]:
+    """The "systems" of metrics.json, and the scores on resampled corpora that the intervals come from."""
+    resampled = significance.bootstrap(statistics, draws, seed) if any(statistics.values()) else {name: {} for name in statistics}
     systems = {}
-    for name in (name for name in texts if name is not None):
-        found = {metric: measured[name][metric] for metric in METRICS if metric not in unavailable}
-        systems[name] = {
-            "n": len(texts[None]),
-            **{metric: round(value.score, 6) for metric, value in found.items()},
-            "intervals": {metric: [round(end, 6) for end in value.interval] for metric, value in found.items()},
-        }
-    notes = {"intervals": INTERVAL_NOTE}
-    if "METEOR" not in unavailable:
-        notes["METEOR"] = METEOR_NOTE[language]
-    return {"language": language, "tokenizer": tokenizer, "systems": systems, "unavailable": unavailable, "notes": notes}
+    for name, parts in statistics.items():
+        scores = {metric: float(score) for part in parts for metric, score in zip(part.metrics, part.of_all())}
+        scores = {metric: scores[metric] for metric in (*METRICS, *scores) if metric in scores}
+        if graded:
+            scores |= graded.scores[name]
+            resampled[name] |= graded.resampled[name]
+        intervals = {metric: [round(end, 6) for end in interval(resampled[name][metric])] for metric in scores if metric in resampled[name]}
+        systems[name] = {"n": n, **_fold({metric: round(score, 6) for metric, score in scores.items()}), "intervals": intervals}
+    return systems, resampled
+
+
+def _fold(scores: dict[str, float]) -> dict:
+    """BERTScore's three numbers as one entry, as metrics.json has it."""
+    folded: dict = {}
+    for metric, score in scores.items():
+        name, _, part = metric.partition(".")
+        if part:
+            folded.setdefault(name, {})[part] = score
+        else:
+            folded[metric] = score
+    return folded
+
+
+def _draws(resampled: dict) -> dict[str, int]:
+    """How many resampled corpora each metric's intervals and bootstrap tests rest on."""
+    return {metric: len(values) for columns in resampled.values() for metric, values in columns.items()}
+
+
+def _tests(statistics, graded, resampled, systems, trials: int, seed: int) -> dict:
+    """Which differences between systems are real: every pair of systems, every metric."""
+    p_values = significance.approximate_randomization(statistics, trials, seed)
+    method = dict.fromkeys(next(iter(p_values.values())), "paired approximate randomization")
+    flat = {name: {metric: score for part in parts for metric, score in zip(part.metrics, part.of_all())} for name, parts in statistics.items()}
+    if graded:
+        for name in flat:
+            flat[name] |= graded.scores[name]
+        for a, b in p_values:
+            for metric in graded.resampled[a].keys() & graded.resampled[b].keys():
+                p_values[a, b][metric] = significance.paired_bootstrap_p(resampled[a][metric], resampled[b][metric], flat[b][metric] - flat[a][metric])
+                method[metric] = "paired bootstrap resampling"
+    pairs = []
+    for a, b in combinations(systems, 2):
+        compared = {}
+        for metric in (metric for metric in flat[a] if metric in p_values[a, b]):
+            low, high = interval(resampled[b][metric] - resampled[a][metric])
+            compared[metric] = {"difference": round(float(flat[b][metric] - flat[a][metric]), 6), "interval": [round(low, 6), round(high, 6)],
+                                "p": round(p_values[a, b][metric], 6)}
+        pairs.append({"systems": [a, b], "metrics": compared})
+    for metric in method:
+        rows = [entry["metrics"][metric] for entry in pairs if metric in entry["metrics"]]
+        for row, adjusted in zip(rows, significance.holm([row["p"] for row in rows])):
+            row.update(p_holm=round(adjusted, 6), real=bool(adjusted < 1 - LEVEL))
+    return {"method": method, "trials": trials, "seed": seed, "note": TEST_NOTE.format(level=1 - LEVEL), "pairs": pairs}

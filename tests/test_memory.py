@@ -229,7 +229,8 @@ def test_a_run_records_what_a_plan_is_held_against(student, tmp_path):
     run = launch("full", model=student, data=make_samples(tmp_path, 4), output_dir=tmp_path / "run", processes=2, micro_batch_size=2)
     record = run.memory
     assert record["device"] in ("cpu", "cuda") and len(record["peak"]) == len(record["base"]) == 2
-    assert run.peak_memory == sum(record["peak"]) and record["batch"]["samples"] == 2 and record["batch"]["patches"] > 0
+    assert run.peak_memory == sum(record["resident"]) and all(peak > base >= 0 for peak, base in zip(record["peak"], record["base"]))
+    assert record["batch"]["samples"] == 2 and record["batch"]["patches"] > 0
     comparison = measured(tmp_path / "run" / "run.json")
     assert comparison == measured(tmp_path / "run")
     assert comparison.plan.setup.zero == 2 and comparison.plan.setup.gpus == 2 and comparison.plan.setup.rank == 64

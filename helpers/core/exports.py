@@ -32,7 +32,8 @@ RECIPE = "minicpm_v_4_6_lora_sft.yaml"
 _RECIPE_HEAD = f"""\
 # LLaMA-Factory: fine-tune MiniCPM-V 4.6 with LoRA on the data sets of this folder. Start it in this folder:
 #     DISABLE_VERSION_CHECK=1 llamafactory-cli train {RECIPE}
-# (LLaMA-Factory 0.9.5 asks for transformers up to 5.6, and MiniCPM-V 4.6 for 5.7 or newer; hence the switch.)
+# (LLaMA-Factory 0.9.5 asks for transformers up to 5.6, and MiniCPM-V 4.6 for 5.7 or newer; hence the switch. With transformers
+# 5.23 it also needs the line "disable_gradient_checkpointing: true".)
 # Values are those of the course's lab profile. What you change here stays when you export again; comments do not.
 """
 

