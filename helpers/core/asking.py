@@ -17,8 +17,9 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from helpers.core.commits import Commits
 from helpers.core.endpoints import is_stand_in
-from helpers.core.errors import CaptionLabError, InputError
+from helpers.core.errors import InputError
 from helpers.core.images import EncodedImage, encode_image
 from helpers.core.labels import STAND_IN_SOURCE, Label, LabelKey, LabelStore, canonical
 from helpers.core.qwen_vl import QwenVL
@@ -64,8 +65,7 @@ class _Asker:
         self.free = asyncio.Semaphore(concurrency)
         self.own = is_stand_in(client.base_url)
         self.asked: dict[LabelKey, asyncio.Task] = {}
-        self.waiting: list[tuple[Label, asyncio.Future]] = []
-        self.writing: asyncio.Task | None = None
+        self.commits = Commits(store)
 
     async def reply(self, technique: Technique, picture: EncodedImage, path: Path, sampling: dict) -> Reply:
         """All calls of a technique about one picture; its first prompts at once, the second after them."""
@@ -99,32 +99,10 @@ class _Asker:
             text = answer.text if answer.status == "ok" else ""
             label = Label(key, LAB, self.language, answer.status, text, answer.finish_reason, usage, answer.request_id, answer.source,
                           answer.code, answer.message)
-            await self._keep(label)
+            await self.commits.put(label)
         tokens = (int(label.usage.get(name) or 0) for name in ("input_tokens", "output_tokens"))
         return Call(key.prompt, label.answer, label.status, label.finish_reason, label.source, *tokens, float(label.usage.get("seconds") or 0),
                     " ".join(part for part in (label.code, label.message) if part), new)
-
-    async def _keep(self, label: Label) -> None:
-        """Returns when the label is on the disk. Those that come while one is written are written together next."""
-        done = asyncio.get_running_loop().create_future()
-        self.waiting.append((label, done))
-        if self.writing is None or self.writing.done():
-            self.writing = asyncio.create_task(self._write())
-        await done
-
-    async def _write(self) -> None:
-        while self.waiting:
-            batch, self.waiting = self.waiting, []
-            try:
-                await asyncio.to_thread(self.store.put, [label for label, _ in batch])
-            except CaptionLabError as error:  # everybody who waits must hear of it
-                for _, done in batch:
-                    if not done.done():
-                        done.set_exception(error)
-            else:
-                for _, done in batch:
-                    if not done.done():
-                        done.set_result(None)
 
 
 def ask_all(techniques: Mapping[str, Technique], pictures: Sequence[Path], open_client: Callable[[], QwenVL], store: Path | str, language: str,

@@ -19,6 +19,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from helpers.core.answers import Answer
+from helpers.core.commits import Commits
 from helpers.core.errors import CaptionLabError, InputError
 from helpers.core.images import EncodedImage, encode_checked
 from helpers.core.label_jobs import Job, JobQueue
@@ -111,8 +112,7 @@ class Run:
         self.client, self.store, self.queue, self.price, self.report, self.settings = client, store, queue, price, report, settings
         self.fatal: CaptionLabError | None = None
         self.ending = False
-        self.waiting: list[tuple[Label, asyncio.Future]] = []
-        self.committing: asyncio.Task | None = None
+        self.commits = Commits(store)
         self.answer_tokens = float(ANSWER_TOKENS)
         self.ticks: list[float] = []
         self.shown = 0.0
@@ -202,7 +202,7 @@ class Run:
         finally:
             await self._settle(cost, answer)
         label = self._label(job, answer)
-        await self._commit(label)
+        await self.commits.put(label)
         self._count(label, answer.lost)
 
     async def _settle(self, cost: float, answer: Answer | None) -> None:
@@ -232,26 +232,6 @@ class Run:
         text = answer.text if status == "ok" else ""
         return Label(job.key, job.dimension, self.settings.language, status, text, answer.finish_reason, answer.usage, answer.request_id,
                      answer.source, code, message)
-
-    async def _commit(self, label: Label) -> None:
-        """Returns when the label is on the disk. Labels that come while one is written are written together next."""
-        done = asyncio.get_running_loop().create_future()
-        self.waiting.append((label, done))
-        if self.committing is None or self.committing.done():
-            self.committing = asyncio.create_task(self._write())
-        await done
-
-    async def _write(self) -> None:
-        while self.waiting:
-            batch, self.waiting = self.waiting, []
-            try:
-                await asyncio.to_thread(self.store.put, [label for label, _ in batch])
-            except Exception as error:  # every worker that waits must hear of it, whatever it is
-                for _, done in batch:
-                    done.set_exception(error)
-            else:
-                for _, done in batch:
-                    done.set_result(None)
 
     def _count(self, label: Label, lost: int) -> None:
         """Counts a label that is on the disk."""
