@@ -1,8 +1,13 @@
 """What all tests share: nothing that the person at the keyboard has set reaches a test, and nothing reaches the network."""
 
 import os
+import signal
 
 import pytest
+
+# A shell that runs the tests in the background has Ctrl-C ignored, and every process started from here would inherit that: the tests that
+# press it would wait for ever. With a handler here, what is started gets the usual one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Set before any test module imports a library that reads them once. A test that needs the hub would be wrong here.
 os.environ["HF_HUB_OFFLINE"] = "1"
