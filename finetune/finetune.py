@@ -75,8 +75,7 @@ class Arguments(TrainingArguments):
         on_cpu = self.use_cpu or not torch.cuda.is_available()
         if on_cpu:
             self.use_cpu, self.dataloader_pin_memory = True, False
-            # Without torchrun there is no group of processes, and naming a backend would make accelerate look for one.
-            self.ddp_backend = "gloo" if "RANK" in os.environ else None
+            self.ddp_backend = "gloo" if "RANK" in os.environ else None  # for one process there is nothing to join
         self.precision = choose_precision(self.precision, self.bf16, self.fp16, on_cpu)
         self.bf16, self.fp16 = self.precision == "bf16", self.precision == "fp16"
         if self.gradient_checkpointing and self.gradient_checkpointing_kwargs is None:
