@@ -224,7 +224,20 @@ def build_model(model_args: ModelArguments, lora: LoraOptions, training: Argumen
         model.model.language_model.requires_grad_(model_args.tune_llm)
         for name, part in model.model.vision_tower.named_children():
             part.requires_grad_(name in eyes)
+        own_frozen(model)
     return model
+
+
+def own_frozen(model) -> None:
+    """Give frozen parameters on a CPU memory of their own, so that the weights' file can be let go.
+
+    All parameters are loaded as views of one private mapping of the file. DeepSpeed moves those that learn elsewhere, but a single view
+    keeps the whole mapping, and in every process but the first the broadcast of the weights has filled it with pages of its own: one
+    more copy of the model.
+    """
+    for parameter in model.parameters():
+        if not parameter.requires_grad and parameter.device.type == "cpu":
+            parameter.data = parameter.data.clone()
 
 
 def load_data(data: DataArguments, processor) -> tuple[Conversations, Conversations | None]:
