@@ -191,10 +191,30 @@ def theirs(spec: dict, record: Path) -> None:
         frozen = set(json.loads(Path(f"{spec['like_record']}-0.json").read_text(encoding="utf-8"))["frozen"])
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name not in frozen)
+    check_same(processor, samples[:4], [data[place] for place in range(4)])
     watch(record)
     SFTTrainer(model=model, args=training, train_dataset=data, processing_class=processor, peft_config=adapter).train()
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def check_same(processor, samples: list, rows: list[dict]) -> None:
+    """Stop unless TRL's collator makes the same tokens, supervised places and pixels of `rows` as ours of `samples`."""
+    import torch
+    from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
+    from helpers.core.encoding import encode_sample
+    from helpers.core.images import open_image
+
+    batch = DataCollatorForVisionLanguageModeling(processor=processor, assistant_only_loss=True)(rows)
+    encoded = [encode_sample(processor, open_image(sample.path), sample.turns, 2048) for sample in samples]
+    same = torch.equal(torch.cat([one["pixel_values"] for one in encoded], dim=-1)[None], batch["pixel_values"])
+    for place, one in enumerate(encoded):
+        length = len(one["input_ids"])  # TRL's rows go on with a newline and padding, which are not supervised
+        same &= all(torch.equal(one[key], batch[key][place, :length]) for key in ("input_ids", "labels"))
+        same &= bool((batch["labels"][place, length:] == -100).all())
+    if not same:
+        raise SystemExit("The two sides make different tensors of the same samples: this is no comparison.")
 
 
 def with_markers(template: str) -> str:
@@ -206,7 +226,7 @@ def with_markers(template: str) -> str:
     rest = template.removeprefix(head)
     words, tail = rest.split("<|im_end|>\n{% endfor %}", 1)
     return (head + "{% if message['role'] == 'assistant' %}{% generation %}" + words + "<|im_end|>{% endgeneration %}{% else %}" + words
-            + "<|im_end|>{% endif %}\n{% endfor %}" + tail)
+            + "<|im_end|>{% endif %}{{ '\\n' }}{% endfor %}" + tail)  # a bare newline after a block is trimmed
 
 
 def make_data(folder: Path, count: int) -> Path:
