@@ -208,7 +208,8 @@ def check_same(processor, samples: list, rows: list[dict]) -> None:
 
     batch = DataCollatorForVisionLanguageModeling(processor=processor, assistant_only_loss=True)(rows)
     encoded = [encode_sample(processor, open_image(sample.path), sample.turns, 2048) for sample in samples]
-    same = torch.equal(torch.cat([one["pixel_values"] for one in encoded], dim=-1)[None], batch["pixel_values"])
+    pixels = [one["pixel_values"].reshape(1, *batch["pixel_values"].shape[1:3], -1) for one in encoded]
+    same = torch.equal(torch.cat(pixels, dim=-1), batch["pixel_values"])
     for place, one in enumerate(encoded):
         length = len(one["input_ids"])  # TRL's rows go on with a newline and padding, which are not supervised
         same &= all(torch.equal(one[key], batch[key][place, :length]) for key in ("input_ids", "labels"))
@@ -219,10 +220,9 @@ def check_same(processor, samples: list, rows: list[dict]) -> None:
 
 def with_markers(template: str) -> str:
     """The tiny student's chat template with marks around the assistant's words and the end of its turn, by which TRL supervises."""
-    body = "{{ message['content'] }}" if "{% if message['content'] is string %}" in template else None
-    if body is None or "<|im_start|>{{ message['role'] }}\n" not in template:
-        raise SystemExit("The model's chat template is not the tiny student's: benchmarks/training.py compares on data/models/minicpmv-tiny.")
     head = "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    if not template.startswith(head) or "<|im_end|>\n{% endfor %}" not in template:
+        raise SystemExit("The model's chat template is not the tiny student's: benchmarks/training.py compares on data/models/minicpmv-tiny.")
     rest = template.removeprefix(head)
     words, tail = rest.split("<|im_end|>\n{% endfor %}", 1)
     return (head + "{% if message['role'] == 'assistant' %}{% generation %}" + words + "<|im_end|>{% endgeneration %}{% else %}" + words
