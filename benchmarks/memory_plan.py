@@ -1,8 +1,8 @@
 """Measures how far off the memory planner is: trains a random student in every way, and holds each plan against the process that took most.
 
-    python benchmarks/memory_plan.py [--out DIR] [--runs full-2 lora-3 …] [--layers N]
+    python benchmarks/memory_plan.py [--out DIR] [--runs full-2 lora-3 …] [--processes 1 2] [--layers N]
 
-The student is large enough (80 M parameters) that its states outweigh what a process has anyway; two processes, three steps. The peer, on
+The student is large enough (80 M parameters) that its states outweigh what a process has anyway; one process and two, three steps. The peer, on
 the same runs: DeepSpeed's own estimators of model states. They are written for 16-bit training, so their 2 bytes of parameters and
 gradients are doubled here, which float32 on a CPU has. MALLOC_MMAP_THRESHOLD_ makes glibc give freed tensors back to the system; without
 it (--keep-heap) resident memory counts holes in the heap, which no plan can know.
@@ -44,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "memory_plan")
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=RUNS)
+    parser.add_argument("--processes", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--layers", type=int, default=10)
     parser.add_argument("--keep-heap", action="store_true", help="leave malloc as it is")
     options = parser.parse_args()
@@ -55,19 +56,19 @@ def main() -> None:
                       vision_size=256, vision_layers=4, vocabulary=512)
     data = make_samples(options.out, 12)
     comparisons, lines = [], []
-    for name in options.runs:
+    for name, processes in ((name, processes) for processes in options.processes for name in options.runs):
         strategy, stage = name.split("-")
-        folder = options.out / (name + ("-heap" if options.keep_heap else ""))
-        launch(strategy, model=student, data=data, output_dir=folder, processes=2, micro_batch_size=2, max_length=256, save_strategy="no",
-               deepspeed=None if stage == "0" else ROOT / "finetune" / f"ds_config_zero{stage}.json")
+        folder = options.out / (f"{name}-x{processes}" + ("-heap" if options.keep_heap else ""))
+        launch(strategy, model=student, data=data, output_dir=folder, processes=processes, micro_batch_size=2, max_length=256,
+               save_strategy="no", deepspeed=None if stage == "0" else ROOT / "finetune" / f"ds_config_zero{stage}.json")
         one = measured(folder)
         comparisons.append(one)
-        lines.append({"run": name, "measured": one.measured, "planned": one.planned, "error_percent": one.error,
+        lines.append({"run": name, "processes": processes, "measured": one.measured, "planned": one.planned, "error_percent": one.error,
                       "deepspeed_error_percent": None if stage == "0" else 100 * (deepspeed_estimate(one) / one.measured - 1)})
     print_plans([], comparisons)
     for line in lines:
         peer = line["deepspeed_error_percent"]
-        print(f"{line['run']}: planner {line['error_percent']:+.1f} %" + ("" if peer is None else f", DeepSpeed's estimator {peer:+.1f} %"))
+        print(f"{line['run']}, {line['processes']} processes: planner {line['error_percent']:+.1f} %" + ("" if peer is None else f", DeepSpeed's estimator {peer:+.1f} %"))
     (options.out / "memory_plan.json").write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
 
 

@@ -15,12 +15,13 @@ from helpers import cli
 from helpers.core import activations
 from helpers.core.deepspeed_buffers import kit_buffers, read_settings
 from helpers.core.errors import InputError
-from helpers.core.memory import CUDA_CONTEXT, PARTS, Setup, plan
+from helpers.core.memory import CUDA_CONTEXT, PARTS, Setup, largest_picture, plan
 from helpers.core.memory_figure import memory_chart
 from helpers.core.memory_report import measured, published
-from helpers.core.model_sizes import ADAPTED, Text, build_on_meta, load_sizes, read_size
+from helpers.core.model_sizes import ADAPTED, Text, Vision, build_on_meta, load_sizes, read_size
 from helpers.core.paths import FINETUNE
 from helpers.finetuning import launch, plan_memory
+from tests.small_families import build_family
 from tests.small_student import make_samples, make_student
 
 LARGE, FIRST = "openbmb/MiniCPM-V-4.6", "openbmb/MiniCPM-V-2"
@@ -132,6 +133,58 @@ def test_a_vision_layer_saves_what_the_formula_says(student):
     assert activations.vision_layer(vision, 4) * patches * (vision.layers - 1) == pytest.approx(sizes[0] - sizes[1], rel=0.05)
 
 
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "smolvlm", "idefics3"])
+def test_other_families_are_counted_from_their_folder(family, tmp_path):
+    build_family(family, tmp_path / "model")
+    size = read_size(tmp_path / "model")
+    with safe_open(tmp_path / "model" / "model.safetensors", "pt") as file:
+        stored = sum(torch.Size(file.get_slice(name).get_shape()).numel() for name in file.keys())
+    assert size.parameters == stored and min(size.text_parameters, size.vision_parameters, size.merger_parameters) > 0
+    assert size.adapter_width > 0
+    # small_families.py: 8 x 8 patches and 16 tokens at most; views of 16 patches and 4 tokens
+    assert (size.patches, size.image_tokens, size.elastic) == ((64, 16, True) if family == "qwen2_5_vl" else (16, 4, False))
+    assert (size.views == 1) == (family == "qwen2_5_vl")
+    for strategy in ("lora", "full"):
+        assert run("--model", tmp_path / "model", "--strategy", strategy, "--gpus", "1,2").exit_code == 0
+
+
+def test_an_elastic_picture_is_as_large_as_the_sample_has_room_for(tmp_path):
+    size = read_size(build_family("qwen2_5_vl", tmp_path / "model"))
+    assert largest_picture(size, Setup(sequence_length=9)) == 8 * 4
+    assert largest_picture(size, Setup(sequence_length=2048)) == 64
+
+
+@pytest.mark.parametrize(("wide", "dtype"), [(4, torch.float32), (2, torch.bfloat16)])
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "smolvlm"])
+def test_other_towers_save_what_the_formula_says(family, wide, dtype):
+    from transformers import AutoConfig, AutoModel
+
+    def saved(layers: int) -> int:
+        if family == "qwen2_5_vl":
+            vision = AutoConfig.for_model("qwen2_5_vl", vision_config=dict(depth=layers, hidden_size=64, intermediate_size=192, num_heads=2,
+                                                                           out_hidden_size=32, fullatt_block_indexes=[0])).vision_config
+            given = (torch.zeros(256, 3 * 2 * 14 * 14, dtype=dtype), torch.tensor([[1, 16, 16]]))
+        else:
+            vision = AutoConfig.for_model("smolvlm", vision_config=dict(num_hidden_layers=layers, hidden_size=64, intermediate_size=192,
+                                                                        num_attention_heads=2, image_size=128, patch_size=16)).vision_config
+            given = (torch.zeros(4, 3, 128, 128, dtype=dtype),)
+        tower = AutoModel.from_config(vision).to(dtype).train()
+        known, found, alive = {t.untyped_storage().data_ptr() for t in [*tower.parameters(), *tower.buffers()]}, {}, []
+
+        def pack(tensor):
+            if tensor.untyped_storage().data_ptr() not in known:
+                found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+                alive.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            tower(*given)
+        return sum(found.values())
+
+    shape = dict(qwen2_5_vl=dict(fused=True, gated=True, inner=4), smolvlm=dict(joins_views=False))[family]
+    assert activations.vision_layer(Vision(1, 64, 192, **shape), wide) * 256 == pytest.approx((saved(3) - saved(1)) / 2, rel=0.07)
+
+
 class Live(TorchDispatchMode):
     """Counts the bytes of all tensors made inside (not those of `before`) that are alive, and their maximum."""
 
@@ -240,6 +293,24 @@ def test_a_run_records_what_a_plan_is_held_against(student, tmp_path):
     (tmp_path / "run" / "run.json").write_text(json.dumps(facts))
     with pytest.raises(InputError, match="no memory of each rank"):
         measured(tmp_path / "run")
+
+
+def test_a_frozen_part_does_not_keep_the_weights_file(student):
+    from pathlib import Path
+
+    from helpers.core.model_building import build_model
+    from helpers.core.training_options import LoraOptions, ModelArguments
+
+    model = build_model(ModelArguments(str(student)), LoraOptions(), "fp32")
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    assert frozen  # the vision tower's own merger, which this student never uses
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = torch.empty(0)  # as DeepSpeed does, having copied it elsewhere
+    maps = Path("/proc/self/maps")
+    if not maps.is_file():
+        pytest.skip("only Linux tells what a process has mapped")
+    assert str(student) not in maps.read_text()
 
 
 def test_the_chart_stacks_the_parts(large):

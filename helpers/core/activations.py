@@ -40,8 +40,14 @@ def text_layer(text: Text, wide: int, linear: bool = False) -> float:
 
 def vision_layer(vision: Vision, wide: int) -> float:
     """Bytes a patch that one layer of the vision tower saves: two LayerNorms, the inputs of both blocks, q, k, v and the attention's
-    output (of each view, and where views pass together joined again), and the MLP before and after its activation."""
-    return wide * ((9 if vision.joins_views else 8) * vision.hidden + 2 * vision.intermediate)
+    output (of each view, and where views pass together joined again), and what the MLP keeps of its inner width.
+
+    Where one projection makes q, k and v (Qwen-VL), all three of its parts are kept, q and k once more after positions turned them, and the
+    attention's outputs are joined. An RMSNorm keeps its input in float32.
+    """
+    norms = 2 * (4 + wide if vision.gated else wide)
+    attention = 9 if vision.fused else 7 if vision.joins_views else 6
+    return (norms + attention * wide) * vision.hidden + vision.inner * wide * vision.intermediate
 
 
 def saved(size: ModelSize, tokens: int, patches: int, wide: int, checkpointing: bool) -> int:

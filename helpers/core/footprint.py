@@ -52,8 +52,10 @@ class Footprint:
             self._begin()
         samples, tokens = batch["input_ids"].shape
         if samples * tokens > self.batch.get("samples", 0) * self.batch.get("tokens", 0):
-            grids = batch.get("target_sizes")
-            self.batch = {"samples": samples, "tokens": tokens, "patches": int(grids.prod(-1).sum()) if grids is not None else 0}
+            grids = batch.get("target_sizes", batch.get("image_grid_thw"))  # MiniCPM-V's views, Qwen's pictures, in patches
+            # Other families cut pictures into views of one size: pixel_values [samples, views, 3, height, width].
+            views = 0 if grids is not None or "pixel_values" not in batch else batch["pixel_values"].shape[:-3].numel()
+            self.batch = {"samples": samples, "tokens": tokens, "patches": int(grids.prod(-1).sum()) if grids is not None else 0, "views": views}
 
     def _begin(self) -> None:
         """Forget what loading the model took."""

@@ -117,7 +117,7 @@ def check(size: ModelSize, setup: Setup) -> None:
     if setup.strategy == "lora" and not size.adapter_width:
         raise InputError(f"No layer of {size.name} has a name that LoRA adapts; give another pattern or plan full training.")
     views = size.views if setup.views is None else setup.views
-    if views * size.image_tokens >= setup.sequence_length:
+    if views * size.image_tokens >= setup.sequence_length and not size.elastic:
         raise InputError(f"A picture of {views} views takes {views * size.image_tokens} tokens of {size.name} and leaves no room for words in "
                          f"{setup.sequence_length}: raise the sequence length or lower the views.")
 
@@ -132,6 +132,13 @@ def trained_and_resident(size: ModelSize, setup: Setup) -> tuple[int, int]:
     return adapter + beside, size.parameters + adapter + (beside if setup.copies else 0)
 
 
+def largest_picture(size: ModelSize, setup: Setup) -> int:
+    """Patches of the largest view of a picture that a sample of `sequence_length` has room for."""
+    if not size.elastic:
+        return size.patches
+    return min(size.patches, (setup.sequence_length - 1) * (size.patches // size.image_tokens))
+
+
 def plan(size: ModelSize, setup: Setup) -> Plan:
     """Add up one setup. Raises: InputError (see `check`)."""
     check(size, setup)
@@ -142,7 +149,7 @@ def plan(size: ModelSize, setup: Setup) -> Plan:
     moments, host = states(size, setup, trained, resident)
     wide = WIDTHS[setup.precision]
     tokens = setup.micro_batch * setup.sequence_length
-    patches = setup.micro_batch * (size.views if setup.views is None else setup.views) * (setup.patches or size.patches)
+    patches = setup.micro_batch * (size.views if setup.views is None else setup.views) * (setup.patches or largest_picture(size, setup))
     kept = activations.saved(size, tokens, patches, wide, setup.checkpointing)
     moments["forward"]["activations"] = kept + activations.loss(size, tokens)
     moments["backward"]["activations"] = kept + activations.recomputed(size, tokens, patches, wide, setup.checkpointing)
@@ -156,13 +163,14 @@ def _replicated(size: ModelSize, setup: Setup, trained: int, resident: int):
     """No DeepSpeed: transformers' Trainer with torch's DistributedDataParallel.
 
     Trained parameters are float32 whatever the precision; autocast makes 16-bit copies of them that live until the backward pass ends.
-    DistributedDataParallel holds every gradient a second time, in its buckets (gradient_as_bucket_view is off).
+    DistributedDataParallel holds every gradient a second time, in its buckets (gradient_as_bucket_view is off), also around a single
+    process: accelerate wraps whatever torchrun started (LOCAL_RANK is set; accelerate/state.py and accelerator.py, prepare_model).
     """
     wide = WIDTHS[setup.precision]
     parameters = wide * (resident - trained) + 4 * trained
     casts = wide * trained if wide < 4 else 0
     optimizer = ADAM * trained
-    buckets = 4 * trained if setup.gpus > 1 else 0
+    buckets = 4 * trained
     # On a CPU the optimizer goes through the tensors one by one, so that its scratch space is that of the largest.
     scratch = SCRATCH["cuda"] * trained if setup.device == "cuda" else SCRATCH["cpu"] * min(trained, size.largest_parameter)
     always = {"parameters": parameters, "optimizer": optimizer, "buffers": buckets}

@@ -69,7 +69,8 @@ def measured(run: str | Path) -> Comparison:
     setup = Setup(
         strategy=done.strategy, zero=settings.stage, offload=settings.offload, gpus=int(done.settings["processes"]),
         sequence_length=batch["tokens"], micro_batch=batch["samples"], checkpointing=record["checkpointing"], precision=record["precision"],
-        rank=record["rank"], tune_vision=record["tune_vision"], views=1, patches=-(-batch["patches"] // batch["samples"]),
+        rank=record["rank"], tune_vision=record["tune_vision"], views=-(-(batch.get("views") or batch["samples"]) // batch["samples"]),
+        patches=-(-batch["patches"] // batch["samples"]) or None,
         buffers=settings.buffers, device=record["device"],
     )
     foreseen = plan(size, setup)

@@ -40,7 +40,21 @@ def build_model(asked: ModelArguments, lora: LoraOptions, precision: str):
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError("Nothing would learn: every part is frozen; set one of --tune_vision, --tune_merger, --tune_llm to true, "
                          "or narrow --freeze.")
+    if not lora.use_lora:
+        own_frozen(model)
     return model
+
+
+def own_frozen(model) -> None:
+    """Give frozen parameters on a CPU memory of their own, so that the weights' file can be let go.
+
+    All parameters are loaded as views of one private mapping of the file. DeepSpeed moves those that learn elsewhere, but a single view
+    keeps the whole mapping, and in every process but the first the broadcast of the weights has filled it with pages of its own: one
+    more copy of the model.
+    """
+    for parameter in model.parameters():
+        if not parameter.requires_grad and parameter.device.type == "cpu":
+            parameter.data = parameter.data.clone()
 
 
 def add_adapter(model, lora: LoraOptions, parts: Parts, beside: list[str]):

@@ -44,7 +44,9 @@ class Text:
 @dataclass(frozen=True)
 class Vision:
     """The vision tower. After layer number `merges_after` (from 0) it goes on with a quarter of the patches; None: it never does.
-    `checkpoints`: whether gradient checkpointing reaches its layers; `joins_views`: whether all views pass through it at once."""
+    `checkpoints`: whether gradient checkpointing reaches its layers; `joins_views`: whether all views pass through it at once;
+    `fused`: one projection makes queries, keys and values, and positions turn the first two (Qwen-VL); `gated`: RMSNorm and a gated MLP;
+    `inner`: tensors of its inner width that the MLP keeps for the backward pass."""
 
     layers: int
     hidden: int
@@ -52,6 +54,9 @@ class Vision:
     merges_after: int | None = None
     checkpoints: bool = True
     joins_views: bool = True
+    fused: bool = False
+    gated: bool = False
+    inner: int = 2
 
     @property
     def whole_layers(self) -> float:
@@ -69,7 +74,8 @@ class ModelSize:
     `text_parameters` hold the words' embeddings and head; `idle_parameters` are in the vision tower and never used.
     `adapter_width`: inputs and outputs of all adapted layers, summed; times the rank it is the adapter's parameters (LoRA,
     Hu et al., 2021, arXiv:2106.09685, section 4.1). `views`, `patches`, `image_tokens`: most views of a picture; of each, the
-    patches that the vision tower sees and the tokens that the language model sees.
+    patches that the vision tower sees and the tokens that the language model sees. `elastic`: a picture keeps its own size, up to
+    that many patches.
     """
 
     name: str
@@ -85,6 +91,7 @@ class ModelSize:
     image_tokens: int
     idle_parameters: int = 0
     sources: tuple[str, ...] = ()
+    elastic: bool = False
 
     @property
     def parameters(self) -> int:
@@ -121,17 +128,43 @@ def read_size(model: str | Path, adapted: str = ADAPTED) -> ModelSize:
 
 
 def _image(folder: Path, config: dict) -> dict:
-    """What the processor's files in `folder`, or else `config`, say about views: {"views", "patches", "tokens"}."""
+    """What the processor's files in `folder`, or else `config`, say about pictures: {"views", "patches", "tokens"} and, where a picture
+    keeps its size up to a limit, {"elastic": True}.
+
+    Where neither says it, the default of the family's image processor in transformers 5.23 stands.
+    """
     settings: dict = {}
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
             content = json.loads((folder / name).read_text(encoding="utf-8"))
             settings = content.get("image_processor", content)
     vision = config.get("vision_config") or {}
-    side = settings.get("scale_resolution") or vision.get("image_size") or config.get("image_size") or 448
-    patches = (int(side) // int(settings.get("patch_size") or vision.get("patch_size") or 14)) ** 2
+    patch = _side(settings.get("patch_size") or vision.get("patch_size") or 14)
+    size = settings.get("size") or {}
+    longest = size.get("longest_edge") if isinstance(size, dict) else None
+    if "merge_size" in settings or "spatial_merge_size" in vision or str(config.get("model_type")).startswith("qwen"):
+        # Qwen-VL: `longest_edge` is a number of pixels (image_processing_qwen2_vl.py); merge x merge patches become one token.
+        merge = int(settings.get("merge_size") or vision.get("spatial_merge_size") or 2)
+        patches = int(settings.get("max_pixels") or longest or 28 * 28 * 1280) // patch**2
+        return {"views": 1, "patches": patches, "tokens": patches // merge**2, "elastic": True}
+    side = _side(settings.get("scale_resolution") or vision.get("image_size") or config.get("image_size") or 448)
+    if "scale_factor" in config or config.get("model_type") in ("smolvlm", "idefics3"):
+        # Idefics3 and SmolVLM: views of `max_image_size`, as many as the longest edge holds both ways, and the whole picture.
+        side = int((settings.get("max_image_size") or {}).get("longest_edge") or side)
+        across = -(-int(longest or 4 * side) // side)
+        patches = (side // patch) ** 2
+        return {"views": across**2 + 1 if settings.get("do_image_splitting", True) and across > 1 else 1, "patches": patches,
+                "tokens": patches // int(config.get("scale_factor") or 2) ** 2}
+    patches = (side // patch) ** 2
+    if not str(config.get("model_type")).startswith("minicpm"):
+        return {"views": 1, "patches": patches, "tokens": int(patches * float(config.get("downsample_ratio") or 1) ** 2)}
     views = 1 + settings["max_slice_nums"] if settings.get("slice_mode") else 1
     return {"views": views, "patches": patches, "tokens": patches // (4 if config.get("downsample_mode") == "4x" else 16)}
+
+
+def _side(size: int | list | tuple) -> int:
+    """A side in pixels, from a number or from height and width."""
+    return int(size[0] if isinstance(size, list | tuple) else size)
 
 
 def _from_counts(name: str, entry: dict) -> ModelSize:
@@ -165,9 +198,21 @@ def _from_config(name: str, content: dict, image: dict, adapted: str, sources: t
              text.linear_num_value_heads * text.linear_value_head_dim if linear else 0,
              any(module_name.endswith("self_attn.q_norm") for module_name, _ in model.named_modules()),
              text.model_type.startswith("qwen3_5")),
-        Vision(vision.num_hidden_layers, vision.hidden_size, vision.intermediate_size, merges),
+        _vision(vision, model, merges),
         counts["language"], counts["vision"], counts["merger"], max(parameter.numel() for parameter in model.parameters()), sum(widths),
-        image["views"], image["patches"], image["tokens"], counts[IDLE], sources)
+        image["views"], image["patches"], image["tokens"], counts[IDLE], sources, image.get("elastic", False))
+
+
+def _vision(vision, model, merges: int | None) -> Vision:
+    """The sizes of a vision tower from its configuration, and from the names of `model`'s modules what its layers are like."""
+    width = getattr(vision, "embed_dim", None) or vision.hidden_size  # Qwen2-VL's `hidden_size` is the language model's
+    inner = getattr(vision, "intermediate_size", None) or int(vision.mlp_ratio * width)
+    names = [name for name, _ in model.named_modules()]
+    gated = any(name.endswith("blocks.0.mlp.gate_proj") for name in names)
+    # Before and after the activation; x times a sigmoid of x keeps that too, and a gate has a product and another factor.
+    kept = 4 if gated else 3 if getattr(vision, "hidden_act", "") == "quick_gelu" else 2
+    return Vision(vision.num_hidden_layers, width, inner, merges, joins_views=vision.model_type.startswith("minicpm"),
+                  fused=any(name.endswith("blocks.0.attn.qkv") for name in names), gated=gated, inner=kept)
 
 
 def build_on_meta(name: str, content: dict):
