@@ -12,7 +12,7 @@ from helpers.core.perturbations import PERTURBATIONS
 RESULT = {
     "systems": {"lora": {"n": 9, "Bleu_4": 0.3, "CIDEr": 2.0, "BERTScore": {"f1": 0.9}, "intervals": {"Bleu_4": [0.2, 0.4]}},
                 "full": {"n": 9, "Bleu_4": 0.5, "CIDEr": 2.1, "BERTScore": {"f1": 0.8}, "intervals": {}}},
-    "tests": {"method": {"Bleu_4": "paired approximate randomization"}, "trials": 10000, "seed": 0, "pairs": [
+    "tests": {"method": "paired approximate randomization", "trials": 10000, "seed": 0, "pairs": [
         {"systems": ["lora", "full"], "metrics": {"Bleu_4": {"difference": 0.2, "real": True}, "CIDEr": {"difference": 0.1, "real": False}}}]},
 }
 EACH = {name: {"METEOR": np.random.default_rng(seed).random(9), "CIDEr": np.random.default_rng(seed + 9).random(9)} for seed, name in enumerate(("lora", "full"))}
