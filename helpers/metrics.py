@@ -9,6 +9,11 @@
 All systems are tokenized together and go through one METEOR, which a `MeteorPool` keeps running between calls. A metric
 that cannot be computed here is absent from the scores and named under "unavailable" with its reason and its remedy;
 it is never a zero.
+
+A new metric has one place: a function that gives {system: {metric: (n,) scores}} and a note on how, like `spice_scores`, and
+its line in `measure`'s `more`. Intervals, tests, tables, charts and metrics.json follow from that. One that is no mean of its
+samples' scores gives a `Statistic`, as BLEU does in `_score_words`. How it is written for people is figures.py's LABELS; its
+highest value, where that is not 1, metric_figures.py's TOP; whether less of it is better, metric_tables.py's LOWER_IS_BETTER.
 """
 
 from __future__ import annotations
@@ -158,15 +163,16 @@ def draw_charts(scored: Scored, folder: str | Path) -> list[Path]:
 
     folder, each, pairs = Path(folder), scored.each, scored.pairs
     drawn = {"bars": figures.grouped_bars(scored.result), "parallel": figures.parallel_coordinates(scored.result)}
-    shared = [metric for metric in next(iter(each.values())) if all(np.ptp(columns[metric]) > 0 for columns in each.values())]
+    metrics = list(dict.fromkeys(metric for columns in each.values() for metric in columns))
+    shared = [metric for metric in metrics if all(metric in columns and np.ptp(columns[metric]) > 0 for columns in each.values())]
     if len(shared) > 1:
         drawn["correlations"] = figures.correlations(each, shared)
     lengths = caption_lengths(scored)
-    for metric in next(iter(each.values())):
+    for metric in metrics:
         drawn[f"{metric}-length"] = figures.score_against_length(each, lengths, metric)
         drawn[f"{metric}-pictures"] = figures.distributions(each, metric)
         if all(path is not None for path in pairs.paths):
-            for name in each:
+            for name in (name for name, columns in each.items() if metric in columns):
                 drawn[f"{metric}-extremes-{name}"] = figures.extremes(each, name, metric, pairs.paths, pairs.captions[name],
                                                                       [texts[0] for texts in pairs.references])
     try:

@@ -15,7 +15,7 @@ from helpers.core import java
 from helpers.core.conversations import Sample, write_conversations
 from helpers.core.errors import InputError, ResourceError
 from helpers.core.grading import TRUTH_METRICS
-from helpers.core.meteor import Meteor
+from helpers.core.meteor import Meteor, check_lengths
 from helpers.core.processes import is_alive
 from helpers.metrics import METRICS, MeteorPool, tokenize, write_metrics
 
@@ -238,6 +238,15 @@ def test_a_caption_of_ten_thousand_words_is_scored_and_meteor_says_why_not():
     assert "a: the caption of sample 0000 has 10000 words" in result["unavailable"]["METEOR"]
 
 
+def test_what_is_too_long_for_meteor_is_named():
+    with pytest.raises(InputError, match="the reference of sample 0007 has 1001 words"):
+        check_lengths(["a dog", "a cat"], [["a dog"], ["a cat", "a " * 1001]], ["0006", "0007"])
+    long = "a dog and a cat near the house " * 40
+    texts = [long, *["a dog"] * 20, long]
+    rows = HELD["pool"].get("zh").statistics(texts, [[text] for text in texts])  # long ones are asked alone, and all keep their places
+    assert rows[:, 0].tolist() == [320, *[2] * 20, 320]
+
+
 def test_every_mismatch_is_named_at_once():
     gold = samples(["a dog"] * 9)
     mine = [*samples(["a cat"] * 9)[8:], *samples(["a cat"], first=20)]
@@ -255,8 +264,12 @@ def test_every_mismatch_is_named_at_once():
         score_systems([gold, gold[:8]], {"mine": gold}, progress=False)
 
 
-@pytest.mark.parametrize("content, message", [("", "not valid JSON"), ("[]", "holds no samples"), ('[{"id": 1, "image": "1.jpg", "conversations": []}]', "1")])
-def test_an_empty_file_of_predictions_is_an_error_that_names_it(tmp_path, content, message):
+@pytest.mark.parametrize("content, message", [
+    ("", "not valid JSON"), ("[]", "holds no samples"), (json.dumps([{"id": 17, "image": "1.jpg", "conversations": []}]), "17.*not empty"),
+    *((json.dumps([{"id": 17, "image": "1.jpg", "conversations": [{"role": "user", "content": "q"}, {"role": "assistant", "content": odd}]}]),
+       "17.*message 2 must be an object.*text") for odd in (7, None, ["a dog"], {"en": "a dog"})),
+])
+def test_a_file_without_captions_or_with_captions_that_are_no_text_is_an_error_that_names_it(tmp_path, content, message):
     path = tmp_path / "output.json"
     path.write_text(content)
     with pytest.raises(InputError, match=message) as error:
