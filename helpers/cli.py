@@ -240,10 +240,10 @@ def metrics(
     scored = measure(references, name_systems(predictions), language, tokenizer, truth=truth, allow_empty=allow_empty, seed=seed,
                      models=Models(bertscore_model, bertscore_layer, clip_model))
     print_scores(scored.result)
-    if charts is not None:
-        typer.echo(f"{len(draw_charts(scored, charts))} charts in {charts}")
     if output is not None:
         typer.echo(f"scores in {write_metrics(scored.result, output)}")
+    if charts is not None:
+        typer.echo(f"{len(draw_charts(scored, charts))} charts in {charts}")
 
 
 @app.command()

@@ -9,6 +9,11 @@
 All systems are tokenized together and go through one METEOR, which a `MeteorPool` keeps running between calls. A metric
 that cannot be computed here is absent from the scores and named under "unavailable" with its reason and its remedy;
 it is never a zero.
+
+A new metric has one place: a function that gives {system: {metric: (n,) scores}} and a note on how, like `spice_scores`, and
+its line in `measure`'s `more`. Intervals, tests, tables, charts and metrics.json follow from that. One that is no mean of its
+samples' scores gives a `Statistic`, as BLEU does in `_score_words`. How it is written for people is figures.py's LABELS; its
+highest value, where that is not 1, metric_figures.py's TOP; whether less of it is better, metric_tables.py's LOWER_IS_BETTER.
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from tqdm.auto import tqdm
 from helpers.core import meteor as meteor_program
 from helpers.core import significance
 from helpers.core.errors import CaptionLabError, InputError, ResourceError
+from helpers.core.grading import grade
 from helpers.core.meteor import MeteorPool, meteor_score
 from helpers.core.neural_scores import bert_scores, clip_scores
 from helpers.core.overlap import bleu, overlap
@@ -42,10 +48,11 @@ METRICS = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr")
 NOTES = {
     "CIDEr": "as pycocoevalcap computes it: the formula of CIDEr-D (clipped counts, a penalty on the difference in length, no "
              "stemming), with document frequencies counted in these references; so it is comparable on the same pictures only.",
-    "intervals": f"{LEVEL:.0%} percentile bootstrap over samples, {DRAWS} draws shared by all systems; "
-                 "CIDEr's document frequencies stay those of all references.",
 }
-TEST_NOTE = "p-values adjusted by Holm over the pairs of systems, each metric by itself; a difference is called real below {level:g}."
+INTERVAL_NOTE = ("{level:.0%} percentile bootstrap over samples, {draws} draws shared by all systems, seed {seed}; "
+                 "CIDEr's document frequencies stay those of all references.")
+TEST = "paired approximate randomization"
+TEST_NOTE = "p-values adjusted by Holm over the pairs of systems, each metric by itself; a difference is called real below {level:.2g}."
 
 
 @dataclass
@@ -101,11 +108,11 @@ def measure(
     if tokenizer not in TOKENIZERS:
         raise InputError(f"There is no tokenizer {tokenizer!r}; choose one of {', '.join(TOKENIZERS)}.")
     pairs = pair(references, predictions, allow_empty=allow_empty)
-    graded = _grade(pairs, truth, language, draws, seed)
+    graded = grade(pairs.captions, pairs.ids, truth, language) if truth is not None else {}
     statistics: dict[str, list[Statistic]] = {name: [] for name in pairs.captions}
     each: dict[str, dict[str, np.ndarray]] = {name: {} for name in pairs.captions}
     unavailable: dict[str, str] = {}
-    notes = dict(NOTES)
+    notes = {**NOTES, "intervals": INTERVAL_NOTE.format(level=LEVEL, draws=draws, seed=seed)}
     n, m = len(pairs.ids), len(pairs.captions)
     steps = tqdm(total=n * (m + 1), desc="metrics", unit="caption", disable=not progress, leave=False)
     with steps, ExitStack() as ends:
@@ -121,15 +128,18 @@ def measure(
             why = f"{error} Without it there are no {tokenizer} tokens; --tokenizer none works anywhere."
             unavailable.update(dict.fromkeys((*METRICS, "SPICE"), why))
         else:
-            _score_words(words, gold, language, pool, statistics, each, unavailable, steps)
+            _score_words(words, gold, pairs.ids, language, pool, statistics, each, unavailable, steps)
             more = {"SPICE": lambda: spice_scores(words, gold, language, spice), **more}
         _score_more(more, statistics, each, unavailable, notes)
     if "METEOR" not in unavailable:
         notes["METEOR"] = meteor_program.NOTE[language]
-    systems, resampled = _systems(statistics, graded, n, draws, seed)
+    for name, statistic in graded.items():
+        statistics[name].append(statistic)
+        each[name] |= {metric: column for metric, column in zip(statistic.metrics, statistic.of_each().T) if not np.isnan(column).any()}
+    systems, resampled = _systems(statistics, n, draws, seed)
     result = {"language": language, "tokenizer": tokenizer, "systems": systems, "unavailable": unavailable, "notes": notes}
     if m > 1 and any(statistics.values()):
-        result["tests"] = _tests(statistics, graded, resampled, systems, trials, seed) | {"draws": _draws(resampled)}
+        result["tests"] = _tests(statistics, resampled, trials, seed)
     return Scored(result, pairs, each)
 
 
@@ -153,15 +163,16 @@ def draw_charts(scored: Scored, folder: str | Path) -> list[Path]:
 
     folder, each, pairs = Path(folder), scored.each, scored.pairs
     drawn = {"bars": figures.grouped_bars(scored.result), "parallel": figures.parallel_coordinates(scored.result)}
-    shared = [metric for metric in next(iter(each.values())) if all(np.ptp(columns[metric]) > 0 for columns in each.values())]
+    metrics = list(dict.fromkeys(metric for columns in each.values() for metric in columns))
+    shared = [metric for metric in metrics if all(metric in columns and np.ptp(columns[metric]) > 0 for columns in each.values())]
     if len(shared) > 1:
         drawn["correlations"] = figures.correlations(each, shared)
     lengths = caption_lengths(scored)
-    for metric in next(iter(each.values())):
+    for metric in metrics:
         drawn[f"{metric}-length"] = figures.score_against_length(each, lengths, metric)
         drawn[f"{metric}-pictures"] = figures.distributions(each, metric)
         if all(path is not None for path in pairs.paths):
-            for name in each:
+            for name in (name for name, columns in each.items() if metric in columns):
                 drawn[f"{metric}-extremes-{name}"] = figures.extremes(each, name, metric, pairs.paths, pairs.captions[name],
                                                                       [texts[0] for texts in pairs.references])
     try:
@@ -186,11 +197,11 @@ def _words(pairs: Pairs, tokenizer: str) -> tuple[dict[str, list[str]], list[lis
     return words, [[next(flat) for _ in row] for row in pairs.references]
 
 
-def _score_words(words, gold, language, pool, statistics, each, unavailable, steps) -> None:
+def _score_words(words, gold, ids, language, pool, statistics, each, unavailable, steps) -> None:
     """BLEU, ROUGE-L, CIDEr and METEOR of every system; METEOR's program works while Python counts."""
     n = len(gold)
     with ThreadPoolExecutor(1) as beside:
-        meteor = beside.submit(_meteor_counts, words, gold, language, pool, steps.update) if "METEOR" not in unavailable else None
+        meteor = beside.submit(_meteor_counts, words, gold, ids, language, pool, steps.update) if "METEOR" not in unavailable else None
         for name, found in overlap(gold, words, steps.update).items():
             statistics[name] += [Statistic(METRICS[:4], found.bleu, lambda sums, _: bleu(sums)), mean_of("ROUGE_L", found.rouge)]
             each[name] |= dict(zip(METRICS, bleu(found.bleu).T)) | {"ROUGE_L": found.rouge}
@@ -208,13 +219,13 @@ def _score_words(words, gold, language, pool, statistics, each, unavailable, ste
         each[name]["METEOR"] = meteor_score(rows, language)
 
 
-def _meteor_counts(words, gold, language, pool, step) -> dict[str, np.ndarray]:
+def _meteor_counts(words, gold, ids, language, pool, step) -> dict[str, np.ndarray]:
     """METEOR's counts of every system, (n, 23) each, from one running program."""
     for name, column in words.items():
         try:
-            meteor_program.check_lengths(column, gold)
+            meteor_program.check_lengths(column, gold, ids)
         except InputError as error:
-            raise InputError(f"METEOR of {name}: {error}") from None
+            raise InputError(f"{name}: {error}") from None
     program = pool.get(language)
     return {name: program.statistics(column, gold, step) for name, column in words.items()}
 
@@ -233,28 +244,24 @@ def _score_more(metrics, statistics, each, unavailable, notes) -> None:
                 each[name][part] = column
 
 
-def _grade(pairs: Pairs, truth, language: str, draws: int, seed: int):
-    """The captions graded against the scenes' truth, or None where no truth was given."""
-    if truth is None:
-        return None
-    from helpers.core.grading import grade
+def _systems(statistics, n: int, draws: int, seed: int) -> tuple[dict, dict]:
+    """The "systems" of metrics.json, and the scores on resampled corpora that the intervals come from.
 
-    return grade(pairs.captions, pairs.ids, truth, language, draws=draws, seed=seed)
-
-
-def _systems(statistics, graded, n: int, draws: int, seed: int) -> tuple[dict, dict]:
-    """The "systems" of metrics.json, and the scores on resampled corpora that the intervals come from."""
+    A score that is NaN (nothing was counted for it) is left out; so is an interval that a draw was left without."""
     resampled = significance.bootstrap(statistics, draws, seed) if any(statistics.values()) else {name: {} for name in statistics}
     systems = {}
     for name, parts in statistics.items():
-        scores = {metric: float(score) for part in parts for metric, score in zip(part.metrics, part.of_all())}
+        scores = {metric: score for metric, score in _of_all(parts).items() if not np.isnan(score)}
         scores = {metric: scores[metric] for metric in (*METRICS, *scores) if metric in scores}
-        if graded:
-            scores |= graded.scores[name]
-            resampled[name] |= graded.resampled[name]
-        intervals = {metric: [round(end, 6) for end in interval(resampled[name][metric])] for metric in scores if metric in resampled[name]}
+        intervals = {metric: [round(end, 6) for end in interval(resampled[name][metric])]
+                     for metric in scores if not np.isnan(resampled[name][metric]).any()}
         systems[name] = {"n": n, **_fold({metric: round(score, 6) for metric, score in scores.items()}), "intervals": intervals}
     return systems, resampled
+
+
+def _of_all(parts: Sequence[Statistic]) -> dict[str, float]:
+    """Every score of one system on all samples."""
+    return {metric: float(score) for part in parts for metric, score in zip(part.metrics, part.of_all())}
 
 
 def _fold(scores: dict[str, float]) -> dict:
@@ -269,33 +276,21 @@ def _fold(scores: dict[str, float]) -> dict:
     return folded
 
 
-def _draws(resampled: dict) -> dict[str, int]:
-    """How many resampled corpora each metric's intervals and bootstrap tests rest on."""
-    return {metric: len(values) for columns in resampled.values() for metric, values in columns.items()}
-
-
-def _tests(statistics, graded, resampled, systems, trials: int, seed: int) -> dict:
-    """Which differences between systems are real: every pair of systems, every metric."""
+def _tests(statistics, resampled, trials: int, seed: int) -> dict:
+    """Which differences between systems are real: every pair of systems, every metric that both have."""
     p_values = significance.approximate_randomization(statistics, trials, seed)
-    method = dict.fromkeys(next(iter(p_values.values())), "paired approximate randomization")
-    flat = {name: {metric: score for part in parts for metric, score in zip(part.metrics, part.of_all())} for name, parts in statistics.items()}
-    if graded:
-        for name in flat:
-            flat[name] |= graded.scores[name]
-        for a, b in p_values:
-            for metric in graded.resampled[a].keys() & graded.resampled[b].keys():
-                p_values[a, b][metric] = significance.paired_bootstrap_p(resampled[a][metric], resampled[b][metric], flat[b][metric] - flat[a][metric])
-                method[metric] = "paired bootstrap resampling"
+    flat = {name: _of_all(parts) for name, parts in statistics.items()}
     pairs = []
-    for a, b in combinations(systems, 2):
+    for a, b in combinations(statistics, 2):
         compared = {}
-        for metric in (metric for metric in flat[a] if metric in p_values[a, b]):
-            low, high = interval(resampled[b][metric] - resampled[a][metric])
-            compared[metric] = {"difference": round(float(flat[b][metric] - flat[a][metric]), 6), "interval": [round(low, 6), round(high, 6)],
-                                "p": round(p_values[a, b][metric], 6)}
+        for metric, p in p_values[a, b].items():
+            gaps = resampled[b][metric] - resampled[a][metric]
+            if not np.isnan(gaps).any():
+                low, high = interval(gaps)
+                compared[metric] = {"difference": round(flat[b][metric] - flat[a][metric], 6), "interval": [round(low, 6), round(high, 6)], "p": round(p, 6)}
         pairs.append({"systems": [a, b], "metrics": compared})
-    for metric in method:
+    for metric in dict.fromkeys(metric for entry in pairs for metric in entry["metrics"]):
         rows = [entry["metrics"][metric] for entry in pairs if metric in entry["metrics"]]
         for row, adjusted in zip(rows, significance.holm([row["p"] for row in rows])):
             row.update(p_holm=round(adjusted, 6), real=bool(adjusted < 1 - LEVEL))
-    return {"method": method, "trials": trials, "seed": seed, "note": TEST_NOTE.format(level=1 - LEVEL), "pairs": pairs}
+    return {"method": TEST, "trials": trials, "seed": seed, "note": TEST_NOTE.format(level=1 - LEVEL), "pairs": pairs}

@@ -108,8 +108,9 @@ def test_export_writes_every_format(drawn, tmp_path, format, file):
 def test_metrics_of_the_references_themselves_are_perfect(drawn, tmp_path):
     output = tmp_path / "metrics.json"
     result = run("metrics", "--references", drawn / "eval.json", "--predictions", drawn / "eval.json", "--language", "en",
-                 "--tokenizer", "none", "--output", output)
+                 "--tokenizer", "none", "--output", output, "--charts", tmp_path / "charts")
     assert result.exit_code == 0, result.output
+    assert f"{len(list((tmp_path / 'charts').glob('*.svg')))} charts in" in result.stdout and (tmp_path / "charts" / "bars.svg").is_file()
     scores = json.loads(output.read_text(encoding="utf-8"))
     assert scores["systems"]["eval"]["ROUGE_L"] == pytest.approx(1.0)
     assert "SPICE" in scores["unavailable"] and "SPICE" not in scores["systems"]["eval"]

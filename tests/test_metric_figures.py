@@ -1,5 +1,7 @@
 """Tests of helpers/core/metric_figures.py, fonts.py, metric_tables.py and perturbations.py."""
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,12 +9,14 @@ from PIL import Image
 from helpers.core import fonts, metric_figures as figures
 from helpers.core.errors import InputError
 from helpers.core.metric_tables import as_text, explanation, really_better, score_rows
+from helpers.core.pairing import Pairs
 from helpers.core.perturbations import PERTURBATIONS
+from helpers.metrics import Scored, draw_charts
 
 RESULT = {
     "systems": {"lora": {"n": 9, "Bleu_4": 0.3, "CIDEr": 2.0, "BERTScore": {"f1": 0.9}, "intervals": {"Bleu_4": [0.2, 0.4]}},
                 "full": {"n": 9, "Bleu_4": 0.5, "CIDEr": 2.1, "BERTScore": {"f1": 0.8}, "intervals": {}}},
-    "tests": {"method": {"Bleu_4": "paired approximate randomization"}, "trials": 10000, "seed": 0, "pairs": [
+    "tests": {"method": "paired approximate randomization", "trials": 10000, "seed": 0, "pairs": [
         {"systems": ["lora", "full"], "metrics": {"Bleu_4": {"difference": 0.2, "real": True}, "CIDEr": {"difference": 0.1, "real": False}}}]},
 }
 EACH = {name: {"METEOR": np.random.default_rng(seed).random(9), "CIDEr": np.random.default_rng(seed + 9).random(9)} for seed, name in enumerate(("lora", "full"))}
@@ -56,6 +60,34 @@ def test_single_pictures_are_drawn_and_ranked():
     drawn = figures.extremes(EACH, "lora", "METEOR", pictures, [f"caption {n}" for n in range(9)], ["一只红色的狗"] * 9, count=2)
     order = np.argsort(-EACH["lora"]["METEOR"])
     assert [axes.get_xlabel().split("\n")[0] for axes in drawn.axes] == [f"said: caption {n}" for n in (order[0], order[1], order[-1], order[-2])]
+
+
+def test_of_what_was_invented_the_least_is_the_best():
+    pictures, words = [Image.new("RGB", (8, 8))] * 9, [f"caption {n}" for n in range(9)]
+    shares = np.array([0.5, 0.1, 0.9, *[0.3] * 6])
+    drawn = figures.extremes({"lora": {"chair_i": shares}}, "lora", "chair_i", pictures, words, words, count=1)
+    assert [axes.get_xlabel().split("\n")[0] for axes in drawn.axes] == ["said: caption 1", "said: caption 2"]
+
+
+@pytest.mark.parametrize("words", ["a red dog number", "一只红色的狗，编号"])
+def test_every_chart_of_a_measurement_is_drawn(tmp_path, words, recwarn):
+    paths = [tmp_path / f"{number}.png" for number in range(9)]
+    for number, path in enumerate(paths):
+        Image.new("RGB", (16, 16), (number * 20, 0, 0)).save(path)
+    texts = [f"{words} {number}" for number in range(9)]
+    pairs = Pairs([str(n) for n in range(9)], [path.name for path in paths], paths, [[text] for text in texts], {"lora": texts, "full": texts[::-1]})
+    constant = {name: columns | {"ROUGE_L": np.zeros(9)} for name, columns in EACH.items()}  # what never varies correlates with nothing
+    constant["full"]["object_recall"] = np.linspace(0, 1, 9)  # of one system only
+    drawn = draw_charts(Scored(RESULT, pairs, constant), tmp_path / "charts")
+    single = [f"{metric}-{kind}" for metric in ("METEOR", "CIDEr", "ROUGE_L") for kind in ("length", "pictures", "extremes-lora", "extremes-full")]
+    single += [f"object_recall-{kind}" for kind in ("length", "pictures", "extremes-full")]
+    assert sorted(path.name for path in drawn) == sorted(f"{name}.svg" for name in ("bars", "parallel", "correlations", *single))
+    for path in drawn:
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")
+    assert (tmp_path / "charts" / "CIDEr-extremes-lora.svg").read_text().count("<image") == 6
+    assert not [warning for warning in recwarn if "missing from font" in str(warning.message)]
+    without = Pairs(pairs.ids, pairs.images, [None] * 9, pairs.references, pairs.captions)
+    assert not [path for path in draw_charts(Scored(RESULT, without, EACH), tmp_path / "blind") if "extremes" in path.name]
 
 
 def test_chinese_is_drawn_or_its_lack_is_said(monkeypatch, recwarn):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,8 @@ from helpers import metrics
 from helpers.core import java
 from helpers.core.conversations import Sample, write_conversations
 from helpers.core.errors import InputError, ResourceError
-from helpers.core.meteor import Meteor
+from helpers.core.grading import TRUTH_METRICS
+from helpers.core.meteor import Meteor, check_lengths
 from helpers.core.processes import is_alive
 from helpers.metrics import METRICS, MeteorPool, tokenize, write_metrics
 
@@ -233,7 +235,16 @@ def test_a_caption_of_ten_thousand_words_is_scored_and_meteor_says_why_not():
     long = "a dog and a cat near the house " * 1250
     result = score_systems(samples([long, "a dog"]), {"a": samples([long, "a dog"])}, "en", "none", progress=False)
     assert result["systems"]["a"]["ROUGE_L"] == pytest.approx(1) and result["systems"]["a"]["Bleu_4"] == pytest.approx(1)
-    assert "METEOR of a: number 1 has 10000 words" in result["unavailable"]["METEOR"]
+    assert "a: the caption of sample 0000 has 10000 words" in result["unavailable"]["METEOR"]
+
+
+def test_what_is_too_long_for_meteor_is_named():
+    with pytest.raises(InputError, match="the reference of sample 0007 has 1001 words"):
+        check_lengths(["a dog", "a cat"], [["a dog"], ["a cat", "a " * 1001]], ["0006", "0007"])
+    long = "a dog and a cat near the house " * 40
+    texts = [long, *["a dog"] * 20, long]
+    rows = HELD["pool"].get("zh").statistics(texts, [[text] for text in texts])  # long ones are asked alone, and all keep their places
+    assert rows[:, 0].tolist() == [320, *[2] * 20, 320]
 
 
 def test_every_mismatch_is_named_at_once():
@@ -253,8 +264,12 @@ def test_every_mismatch_is_named_at_once():
         score_systems([gold, gold[:8]], {"mine": gold}, progress=False)
 
 
-@pytest.mark.parametrize("content, message", [("", "not valid JSON"), ("[]", "holds no samples"), ('[{"id": 1, "image": "1.jpg", "conversations": []}]', "1")])
-def test_an_empty_file_of_predictions_is_an_error_that_names_it(tmp_path, content, message):
+@pytest.mark.parametrize("content, message", [
+    ("", "not valid JSON"), ("[]", "holds no samples"), (json.dumps([{"id": 17, "image": "1.jpg", "conversations": []}]), "17.*not empty"),
+    *((json.dumps([{"id": 17, "image": "1.jpg", "conversations": [{"role": "user", "content": "q"}, {"role": "assistant", "content": odd}]}]),
+       "17.*message 2 must be an object.*text") for odd in (7, None, ["a dog"], {"en": "a dog"})),
+])
+def test_a_file_without_captions_or_with_captions_that_are_no_text_is_an_error_that_names_it(tmp_path, content, message):
     path = tmp_path / "output.json"
     path.write_text(content)
     with pytest.raises(InputError, match=message) as error:
@@ -317,6 +332,14 @@ def test_scenes_truth_stands_in_the_same_table(tmp_path):
     result = score_systems(told["honest"], told, "en", "none", truth=tmp_path / "scenes.jsonl", progress=False)
     honest, liar = result["systems"]["honest"], result["systems"]["liar"]
     assert honest["object_precision"] > liar["object_precision"] and "object_precision" in honest["intervals"]
-    assert result["tests"]["method"]["object_precision"] == "paired bootstrap resampling"
+    assert set(TRUTH_METRICS) <= set(honest) and honest["chair_i"] < liar["chair_i"]
+    found = result["tests"]["pairs"][0]["metrics"]
+    assert result["tests"]["method"] == "paired approximate randomization" and found["chair_i"]["real"] and found["object_precision"]["real"]
+    assert not found["object_recall"]["real"]  # both name everything that is there; one of them names more
+    mute = score_systems(told["honest"], {"mute": [replace(sample, answer="") for sample in told["honest"]], **told}, "en", "none",
+                         truth=tmp_path / "scenes.jsonl", allow_empty=True, progress=False)
+    silent = mute["systems"]["mute"]  # names nothing: its recall is zero, and of its precision nothing can be said
+    assert silent["object_recall"] == 0 and "object_precision" not in silent and "object_precision" not in silent["intervals"]
+    assert [("object_precision" in pair["metrics"], "object_recall" in pair["metrics"]) for pair in mute["tests"]["pairs"]] == [(False, True), (False, True), (True, True)]
     with pytest.raises(InputError, match="no scene 0000"):
         score_systems(samples(REFERENCES), {"a": samples(CLOSE)}, "en", "none", truth={}, progress=False)

@@ -3,10 +3,18 @@
 import hashlib
 import io
 import json
+import os
+import ssl
+import struct
+import subprocess
+import sys
 import threading
 import zipfile
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 
 import numpy as np
 import pytest
@@ -15,15 +23,49 @@ from helpers.core import java
 from helpers.core.errors import InputError, ResourceError
 from helpers.core.neural_scores import Models, bert_scores, clip_scores, find_model
 from helpers.core.pairing import Pairs
-from helpers.core.spice import JARS, SpiceSettings, fetch_corenlp, spice_scores
+from helpers.core.spice import JARS, RUNNER, SpiceSettings, fetch_corenlp, spice_scores
 
 WORDS = {"a": ["a red dog", "two cars"], "b": ["a dog", "two cars"]}
 GOLD = [["a red dog", "the dog"], ["two cars"]]
 
 
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder without a word; /away leads out of https, /other to the archive. asked: every path, in order."""
+
+    asked: list[str] = []
+
+    def log_message(self, *_):
+        """Nothing: the tests' own output is enough."""
+
+    def do_GET(self):
+        """A file, or a redirect."""
+        self.asked.append(self.path)
+        if self.path in ("/away", "/other"):
+            self.send_response(302)
+            self.send_header("Location", "http://downloads.invalid/corenlp.zip" if self.path == "/away" else "/corenlp.zip")
+            self.end_headers()
+        else:
+            super().do_GET()
+
+
+@contextmanager
+def served(folder, context=None):
+    """A server of a folder on loopback, over TLS with a context; its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        if context:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http{'s' if context else ''}://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.fixture
 def archive(tmp_path):
-    """A server on loopback with an archive of the real one's shape: (address, SHA-1, the folder that is served)."""
+    """A server on loopback with an archive of the real one's shape: (address, SHA-1)."""
     folder = tmp_path / "served"
     folder.mkdir()
     data = io.BytesIO()
@@ -32,17 +74,27 @@ def archive(tmp_path):
             files.writestr(f"stanford-corenlp-full-2015-12-09/{name}", f"the bytes of {name}")
         files.writestr("../escape.jar", "never unpacked")
     (folder / "corenlp.zip").write_bytes(data.getvalue())
+    with served(folder) as address:
+        yield f"{address}/corenlp.zip", hashlib.sha1(data.getvalue()).hexdigest()
 
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            """Nothing: the tests' own output is enough."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/corenlp.zip", hashlib.sha1(data.getvalue()).hexdigest()
-        server.shutdown()
-        thread.join()
+def certificate(folder):
+    """A certificate for 127.0.0.1 signed by itself, made now: (certificate, key)."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
+    now = datetime.now(timezone.utc)
+    signed = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+              .not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
+              .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
+              .add_extension(x509.BasicConstraints(ca=True, path_length=None), True).sign(key, hashes.SHA256()))
+    paths = folder / "server.pem", folder / "server.key"
+    paths[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    return paths
 
 
 def test_corenlp_is_fetched_checked_and_unpacked_once(archive, tmp_path):
@@ -52,6 +104,23 @@ def test_corenlp_is_fetched_checked_and_unpacked_once(archive, tmp_path):
     assert [path.read_text() for path in paths] == [f"the bytes of {name}" for name in JARS]
     assert sorted(path.name for path in target.iterdir()) == sorted(JARS) and not (tmp_path / "cache" / "escape.jar").exists()
     assert fetch_corenlp(target, address="https://nowhere.invalid/x.zip", progress=False) == paths  # there already: no request
+
+
+def test_corenlp_comes_over_https_whose_certificate_is_checked(archive, tmp_path, monkeypatch):
+    _, checksum = archive
+    known, key = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(known, key)
+    with served(tmp_path / "served", context) as address:
+        with pytest.raises(ResourceError, match="could not be fetched.*certificate"):
+            fetch_corenlp(tmp_path / "a", address=f"{address}/corenlp.zip", sha1=checksum, progress=False)
+        monkeypatch.setenv("SSL_CERT_FILE", str(known))
+        with pytest.raises(ResourceError, match="instead of 55c9d653.*thrown away"):
+            fetch_corenlp(tmp_path / "a", address=f"{address}/corenlp.zip", progress=False)
+        with pytest.raises(InputError, match="downloads.invalid.*https only"):
+            fetch_corenlp(tmp_path / "a", address=f"{address}/away", sha1=checksum, progress=False)
+        assert list((tmp_path / "a").iterdir()) == []
+        assert [path.name for path in fetch_corenlp(tmp_path / "a", address=f"{address}/other", sha1=checksum, progress=False)] == list(JARS)
 
 
 def test_what_is_not_the_archive_is_thrown_away(archive, tmp_path):
@@ -70,6 +139,11 @@ def test_spice_says_what_it_lacks_and_asks_for_nothing(tmp_path):
         spice_scores(WORDS, GOLD, "en", SpiceSettings(tmp_path))
     with pytest.raises(ResourceError, match="English only"):
         spice_scores(WORDS, GOLD, "zh", SpiceSettings(tmp_path))
+
+
+def test_the_program_around_spice_is_compiled_for_java_17():
+    magic, _, version = struct.unpack(">IHH", (RUNNER / "edu" / "anu" / "spice" / "SpiceRunner.class").read_bytes()[:8])
+    assert magic == 0xCAFEBABE and version <= 61  # 61 is Java 17; every later Java reads it
 
 
 def test_spices_own_program_starts_on_this_java_and_misses_its_parser(tmp_path):
@@ -142,6 +216,18 @@ def test_bertscore_is_greedy_matching_of_one_layers_states(bert):
 def test_a_model_that_is_not_here_names_its_remedy(monkeypatch, tmp_path):
     with pytest.raises(ResourceError, match="captionlab fetch bertscore.*HF_ENDPOINT"):
         find_model("captionlab-tests/no-such-model", "BERTScore", download=False)
+
+
+def test_a_download_asks_the_mirror_that_hf_endpoint_names(tmp_path):
+    """In a process of its own: the hub's library reads HF_ENDPOINT when it is imported."""
+    code = ("from helpers.core.neural_scores import find_model\nfrom helpers.core.errors import ResourceError\n"
+            "try:\n    find_model('captionlab-tests/none', 'BERTScore', download=True)\nexcept ResourceError as error:\n    print(error)")
+    Quiet.asked.clear()
+    with served(tmp_path) as address:
+        environment = {**os.environ, "HF_ENDPOINT": address, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
+        answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=600)
+    assert "BERTScore's model captionlab-tests/none could not be downloaded" in answer.stdout, answer.stderr
+    assert any(path.startswith("/api/models/captionlab-tests/none") for path in Quiet.asked)
 
 
 @pytest.fixture(scope="module")

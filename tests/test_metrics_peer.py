@@ -41,9 +41,7 @@ def samples(texts):
 
 
 def peer_scores(gold, found, raw=False):
-    """pycocoevalcap's whole evaluation but SPICE of {id: texts} and {id: text}, as its COCOEvalCap does it.
-
-    raw: neither its tokenizer nor its METEOR, which is English and would look for Chinese words in WordNet."""
+    """pycocoevalcap's whole evaluation but SPICE of {id: texts} and {id: text}, as its COCOEvalCap does it; raw: without its tokenizer."""
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.meteor.meteor import Meteor as PeerMeteor
@@ -54,8 +52,7 @@ def peer_scores(gold, found, raw=False):
     if not raw:
         gold, found = (PTBTokenizer().tokenize({i: [{"caption": text} for text in texts] for i, texts in side.items()}) for side in (gold, found))
     scores, _ = Bleu(4).compute_score(gold, found, verbose=0)
-    meteor = {} if raw else {"METEOR": PeerMeteor().compute_score(gold, found)[0]}
-    return {**{f"Bleu_{k + 1}": scores[k] for k in range(4)}, **meteor,
+    return {**{f"Bleu_{k + 1}": scores[k] for k in range(4)}, "METEOR": PeerMeteor().compute_score(gold, found)[0],
             "ROUGE_L": Rouge().compute_score(gold, found)[0], "CIDEr": Cider().compute_score(gold, found)[0]}
 
 
@@ -72,14 +69,56 @@ def test_scores_on_coco_are_the_peers(coco, pool, monkeypatch, annotators):
         assert {metric: result["systems"][name][metric] for metric in METRICS} == pytest.approx(peer_scores(gold, column), abs=1e-6)
 
 
-def test_raw_chinese_split_at_spaces_gives_the_peers_number(pool, monkeypatch):
+def test_files_of_the_original_project_load_unchanged_and_score_raw_as_the_peer(tmp_path, pool, monkeypatch):
+    """Raw Chinese, split at spaces: each sentence is one "word". The peer's METEOR is always English, so ours is asked as English too."""
     monkeypatch.setenv("PATH", str(java.find_java().parent) + os.pathsep + os.environ["PATH"])
-    gold = {"0": "一只红色的狗站在海滩上。", "1": "两辆蓝色的汽车 停在街道上。", "2": "公园里有三只风筝。"}
-    found = {"0": "一只红色的狗站在海滩上。", "1": "一辆汽车 停在街道上。", "2": "农场 很安静"}
-    ours = score_systems(samples(gold), {"a": samples(found)}, "zh", "none", pool=pool, progress=False)["systems"]["a"]
-    theirs = peer_scores({i: [text] for i, text in gold.items()}, found, raw=True)
-    for metric in theirs:
-        assert ours[metric] == pytest.approx(theirs[metric], abs=1e-6)
+    question = "<image>\n请告诉我这张照片记录了一个什么场景，尽可能包含图像中出现的所有物体。"
+    gold = {"2002": "一只红色的狗站在海滩上。", "2003": "两辆蓝色的汽车 停在街道上。", "2004": "公园里有三只风筝。\n天空很蓝。", "2005": "A red dog 在海滩上。"}
+    found = {"2002": "一只红色的狗站在海滩上。", "2003": "一辆汽车 停在街道上。", "2004": "农场 很安静", "2005": "A red cat 在海滩上。"}
+    files = [tmp_path / "eval.json", tmp_path / "output.json"]
+    for file, texts in zip(files, (gold, found)):
+        file.write_text(json.dumps([{"id": identity, "image": f"data/Val/{identity}.jpg", "conversations": [
+            {"role": "user", "content": question}, {"role": "assistant", "content": text}]} for identity, text in texts.items()], ensure_ascii=False), encoding="utf-8")
+    theirs = peer_scores({i: [text.replace("\n", " ")] for i, text in gold.items()}, found, raw=True)
+    for language in ("zh", "en"):
+        result = score_systems(files[0], {"a": files[1]}, language, "none", pool=pool, progress=False)
+        ours = result["systems"]["a"]
+        for metric in theirs if language == "en" else set(theirs) - {"METEOR"}:
+            assert ours[metric] == pytest.approx(theirs[metric], abs=1e-6), (language, metric)
+    assert theirs["Bleu_1"] < 0.7 and theirs["METEOR"] > 0.1  # numbers that say something
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_holds_of_any_captions(seed):
+    """Its own reference earns the maximum; the order of pictures changes nothing; another reference never lowers clipped matches,
+    and never ROUGE-L, which takes the best precision and the best recall."""
+    generator = random.Random(seed)
+
+    def sentence(shortest=0):
+        return " ".join(generator.choices(WORDS, k=generator.randint(shortest, 14)))
+
+    gold = [[sentence(4) for _ in range(generator.randint(1, 4))] for _ in range(50)]
+    column = [sentence() for _ in gold]
+    same = overlap([texts[:1] for texts in gold], {"a": [texts[0] for texts in gold]})["a"]
+    assert bleu(same.bleu) == pytest.approx(1, abs=1e-6) and same.rouge == pytest.approx(1) and same.cider == pytest.approx(10)
+    found = overlap(gold, {"a": column})["a"]
+    order = generator.sample(range(50), 50)
+    mixed = overlap([gold[i] for i in order], {"a": [column[i] for i in order]})["a"]
+    assert (mixed.bleu == found.bleu[order]).all() and mixed.rouge == pytest.approx(found.rouge[order]) and mixed.cider == pytest.approx(found.cider[order])
+    more = overlap([[*texts, sentence(1)] for texts in gold], {"a": column})["a"]
+    assert (more.bleu[:, :4] >= found.bleu[:, :4]).all() and (more.rouge >= found.rouge - 1e-12).all()
+    assert (more.bleu[:, :4] > found.bleu[:, :4]).any()
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_meteor_of_the_reference_itself_is_one_and_another_reference_never_lowers_it(language, pool):
+    generator = random.Random(2)
+    gold = [[" ".join(generator.choices(WORDS, k=generator.randint(2, 12))) for _ in range(3)] for _ in range(40)]
+    column = [" ".join(generator.choices(WORDS, k=generator.randint(1, 12))) for _ in gold]
+    program = pool.get(language)
+    assert meteor_score(program.statistics([texts[0] for texts in gold], [texts[:1] for texts in gold]), language) == pytest.approx(1)
+    one, three = (meteor_score(program.statistics(column, [texts[:n] for texts in gold]), language) for n in (1, 3))
+    assert (three >= one - 1e-9).all() and (three > one).any()
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -7,8 +7,8 @@
 
 Each returns a matplotlib `Figure` that no window or global state knows of: a notebook shows it when it is a cell's
 value, `to_svg` turns it into a drawing for a web page. Colours are Okabe and Ito's (2008), which people with every
-kind of colour vision tell apart; systems keep their colour in every figure. Labels are English: matplotlib's own
-fonts have no Chinese glyphs, so Chinese captions belong into HTML text (see `report.py`), and `gallery` says so.
+kind of colour vision tell apart; systems keep their colour in every figure. Chinese is drawn with a font of this machine
+that has it (see `fonts.py`); where there is none, the figure says so, and how to get one.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from helpers.core.errors import InputError
+from helpers.core.fonts import NO_FONT, chinese_family, drawable, families, is_chinese
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8A8A8A")
 SYSTEM_COLOURS = {"pretrained": "#8A8A8A", "lora": "#E69F00", "full": "#0072B2"}
 INK, FAINT = "#1f2328", "#c9ced6"
 LABELS = {"Bleu_1": "BLEU-1", "Bleu_2": "BLEU-2", "Bleu_3": "BLEU-3", "Bleu_4": "BLEU-4", "ROUGE_L": "ROUGE-L",
           "object_recall": "object recall", "object_precision": "object precision", "object_f1": "object F1",
-          "colour_accuracy": "colour accuracy", "count_accuracy": "count accuracy"}
+          "colour_accuracy": "colour accuracy", "count_accuracy": "count accuracy", "chair_i": "CHAIR-i", "chair_s": "CHAIR-s",
+          "relation_recall": "relation recall", "relation_precision": "relation precision"}
 SYSTEM_LABELS = {"pretrained": "pretrained", "lora": "LoRA", "full": "full"}
 
 STYLE = {
@@ -172,23 +174,19 @@ def tradeoff_chart(points: Mapping[str, tuple[Interval, Interval]], xlabel: str,
 
 
 def gallery(images: Sequence, captions: Sequence[str], columns: int = 4, width: int = 30) -> Figure:
-    """n pictures in a grid with n captions under them.
+    """n pictures in a grid with n captions under them, English or Chinese.
 
-    images: PIL pictures or anything `imshow` takes; paths are opened.  width: characters a caption line holds.
-    Raises: InputError for other numbers of captions than pictures, and for captions that matplotlib's font cannot write.
+    images: PIL pictures or anything `imshow` takes; paths are opened.  width: characters a caption line holds, half as many Chinese ones.
+    Raises: InputError for other numbers of captions than pictures.
     """
     if len(images) != len(captions) or not images:
         raise InputError(f"A gallery needs one caption a picture, and at least one; it was given {len(images)} pictures and "
                          f"{len(captions)} captions.")
-    for position, caption in enumerate(captions):
-        if re.search(r"[\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]", caption):
-            raise InputError(f"Caption {position} ({caption[:12]}…) has Chinese characters, which matplotlib's font lacks; "
-                             "show it with helpers.core.report.gallery_html.")
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    lines = ["\n".join(wrap(caption, width)) for caption in captions]
+    lines = ["\n".join(wrap(drawable(caption), width // 2 if is_chinese(drawable(caption)) else width)) for caption in captions]
     tallest = max(text.count("\n") + 1 for text in lines)
-    with rc_context(STYLE):
+    with rc_context({**STYLE, "font.family": families()}):
         figure = Figure(figsize=(2.4 * columns, (2.3 + 0.17 * tallest) * rows), layout="constrained")
         for place, (image, text) in enumerate(zip(images, lines)):
             axes = figure.add_subplot(rows, columns, place + 1)
@@ -196,6 +194,8 @@ def gallery(images: Sequence, captions: Sequence[str], columns: int = 4, width: 
             axes.set_xlabel(text, fontsize=8.5, labelpad=4)
             axes.set(xticks=[], yticks=[])
             axes.grid(False)
+        if chinese_family() is None and any(map(is_chinese, captions)):
+            figure.supxlabel(NO_FONT, fontsize=7)
         return figure
 
 

@@ -1,54 +1,51 @@
-"""Grades captions of drawn scenes against what the scenes hold, with intervals and paired tests like the other metrics.
+"""Grades captions of drawn scenes against what the scenes hold: counts that are resampled and tested like any other metric's.
 
-    {system: n captions}, n scenes  --grade-->  Graded: {system: {metric: score}}, {system: {metric: (draws,)}}
+    {system: n captions}, n scenes  --grade-->  {system: Statistic}   (n, k) counts of the pictures, and how they become rates
 
-What is right and what is invented is `truth.score`'s to say, and `truth.rates_of`'s to make rates of. They are shares of
-everything that was named in all captions, no means of pictures, so it is the counts that are drawn and added up.
+What is right and what is invented is `truth.score`'s to say, and `truth.rates_of`'s to make rates of: recall and precision of
+objects, CHAIR, colours, counts, relations. They are shares of everything that was named in all captions, no means of
+pictures, so it is the counts that are drawn and added up. A rate that nothing was counted for (the precision of a system that
+names nothing) is NaN here, and absent from every table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from helpers.core.errors import InputError
-from helpers.core.significance import sample_draws
+from helpers.core.significance import Statistic
+from helpers.core.truth import RATES, Marks, rates_of, score
+
+COUNTS = tuple(Marks().numbers())
+TRUTH_METRICS = (*RATES, "object_f1")
 
 
-@dataclass(frozen=True)
-class Graded:
-    """scores: {system: {metric: 0 to 1}}.  resampled: {system: {metric: (draws,)}}, for metrics that every draw has."""
-
-    scores: dict[str, dict[str, float]]
-    resampled: dict[str, dict[str, np.ndarray]]
-
-
-def grade(captions: Mapping[str, Sequence[str]], ids: Sequence[str], scenes: str | Path | Mapping, language: str, *,
-          draws: int, seed: int) -> Graded:
+def grade(captions: Mapping[str, Sequence[str]], ids: Sequence[str], scenes: str | Path | Mapping, language: str) -> dict[str, Statistic]:
     """Grades every system's n captions. scenes: a scenes.jsonl, or {id: Scene}.
 
     An id of another dimension, "0003/mood", belongs to the scene before the stroke.
     Raises: InputError for an id that no scene has.
     """
-    from helpers.core import truth
-
     scenes, where = _scenes(scenes)
     lost = [identity for identity in ids if identity.split("/")[0] not in scenes]
     if lost:
         raise InputError(f"{where} has no scene {lost[0].split('/')[0]} ({len(lost)} of {len(ids)} samples are without one); "
                          "give the scenes.jsonl of the folder that the pictures come from.")
-    found = Graded({}, {})
+    found = {}
     for name, column in captions.items():
-        marks = [truth.score(caption, scenes[identity.split("/")[0]], language) for identity, caption in zip(ids, column)]
-        found.scores[name] = {metric: float(value) for metric, value in truth.summarise(marks).items()}
-        numbers = [one.numbers() for one in marks]
-        rows = np.array([list(row.values()) for row in numbers], dtype=float)
-        sums = np.vstack([counts @ rows for counts in sample_draws(len(ids), draws, seed)])
-        found.resampled[name] = truth.rates_of(dict(zip(numbers[0], sums.T)))
+        marks = [score(caption, scenes[identity.split("/")[0]], language).numbers() for identity, caption in zip(ids, column)]
+        rows = np.array([[mark[count] for count in COUNTS] for mark in marks], dtype=float)
+        found[name] = Statistic(TRUTH_METRICS, rows, _rates)
     return found
+
+
+def _rates(sums: np.ndarray, _: int) -> np.ndarray:
+    """(d, k) sums of counts -> (d, m) rates, NaN where nothing was counted."""
+    rates = rates_of(dict(zip(COUNTS, sums.T)), RATES)
+    return np.column_stack([rates[metric] for metric in TRUTH_METRICS])
 
 
 def _scenes(scenes) -> tuple[Mapping, str]:

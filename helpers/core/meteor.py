@@ -15,7 +15,7 @@ Source: Denkowski and Lavie 2014 (METEOR universal), and METEOR 1.5's own README
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,8 @@ from helpers.core.errors import InputError, ResourceError
 
 COUNTS = 23
 BATCH = 16  # pairs asked at once: their answers fit into a pipe, so neither side ever waits for the other in a circle
-LONGEST = 400  # words; the search for the best alignment grows so fast that METEOR ends in minutes, or in no memory, beyond
+BATCH_WORDS = 2000  # words asked at once: they must be answered within `patience`
+LONGEST = 1000  # words; the search for the best alignment takes some 10 s there, and grows with the cube: hours at 10 000
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Meteor(java.Program):
         self.language, self.patience = language, patience
         # `-norm` is what the COCO evaluation asks of English; METEOR has no normaliser for other languages.
         options = ["-l", "en", "-norm"] if language == "en" else ["-l", "other"]
-        super().__init__("METEOR", ["-Xmx2G", "-jar", path.name, "-", "-", "-stdio", *options], path.parent)
+        # Its tables are built once and kept: collecting garbage beside that work (Java's default) costs a tenth of the start.
+        super().__init__("METEOR", ["-Xmx2G", "-XX:+UseParallelGC", "-jar", path.name, "-", "-", "-stdio", *options], path.parent)
 
     @property
     def alive(self) -> bool:
@@ -86,9 +88,7 @@ class Meteor(java.Program):
         """
         check_lengths(captions, references)
         rows = []
-        for start in range(0, len(captions), BATCH):
-            pairs = zip(captions[start:start + BATCH], references[start:start + BATCH])
-            lines = [" ||| ".join(["SCORE", *map(_one_line, texts), _one_line(caption)]) for caption, texts in pairs]
+        for lines in _batches(captions, references):
             for line in self.ask(lines, len(lines)):
                 try:
                     rows.append([float(number) for number in line.split()])
@@ -134,13 +134,14 @@ class MeteorPool:
             self._running.popitem()[1].close()
 
 
-def check_lengths(captions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-    """Raises InputError for a caption or reference of more words than METEOR can align."""
-    for place, texts in enumerate(zip(captions, references)):
-        longest = max(len(text.split()) for text in (texts[0], *texts[1]))
-        if longest > LONGEST:
-            raise InputError(f"number {place + 1} has {longest} words, and METEOR cannot align more than {LONGEST} in bounded time; "
-                             "shorten that caption to have METEOR.")
+def check_lengths(captions: Sequence[str], references: Sequence[Sequence[str]], ids: Sequence[str] | None = None) -> None:
+    """Raises InputError for a caption or reference of more words than METEOR can align. ids: of the samples, for the message."""
+    for place, (caption, texts) in enumerate(zip(captions, references)):
+        for what, text in (("caption", caption), *(("reference", text) for text in texts)):
+            if (words := len(text.split())) > LONGEST:
+                sample = f"sample {ids[place]}" if ids else f"number {place + 1}"
+                raise InputError(f"the {what} of {sample} has {words} words, and METEOR cannot align more than {LONGEST} in bounded time; "
+                                 f"shorten that {what}, or take the sample out on both sides, to have METEOR of any system.")
 
 
 def meteor_score(sums: np.ndarray, language: str) -> np.ndarray:
@@ -162,6 +163,20 @@ def meteor_score(sums: np.ndarray, language: str) -> np.ndarray:
     mean = _share(precision * recall, with_.alpha * precision + (1 - with_.alpha) * recall)
     scattered = _share(chunks, (matched + wanted_matched) / 2)
     return mean * (1 - with_.gamma * scattered**with_.beta)
+
+
+def _batches(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Iterator[list[str]]:
+    """METEOR's questions, as many at once as it answers soon."""
+    lines: list[str] = []
+    words = 0
+    for caption, texts in zip(captions, references):
+        lines.append(" ||| ".join(["SCORE", *map(_one_line, texts), _one_line(caption)]))
+        words += lines[-1].count(" ")
+        if len(lines) == BATCH or words > BATCH_WORDS:
+            yield lines
+            lines, words = [], 0
+    if lines:
+        yield lines
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -159,7 +159,7 @@ def extremes(each: Each, system: str, metric: str, pictures: Sequence, captions:
 
     _with({system: each.get(system, {})}, metric)
     scores = np.asarray(each[system][metric])
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(scores if lower_is_better(metric) else -scores, kind="stable")
     count = min(count, len(order) // 2 or 1)
     rows = (("best", order[:count]), ("worst", order[::-1][:count]))
     with rc_context(style() | {"axes.grid": False, "axes.titleweight": "normal", "axes.titlesize": 9}):
@@ -175,7 +175,7 @@ def extremes(each: Each, system: str, metric: str, pictures: Sequence, captions:
                 axes.spines[:].set_color(FAINT)
                 axes.set_title(f"{word} {column + 1}: {label_of(metric)} {scores[place]:.3f}", weight="bold")
                 axes.set_xlabel(_wrapped("said", captions[place]) + "\n\n" + _wrapped("reference", references[place]), fontsize=8, loc="left")
-        if chinese_family() is None and any(map(is_chinese, captions)):
+        if chinese_family() is None and any(map(is_chinese, [*captions, *references])):
             figure.supxlabel(NO_FONT, fontsize=7)
         return figure
 

@@ -39,6 +39,10 @@ class Statistic:
         """The scores of all samples together, (m,)."""
         return self.score(self.rows.sum(axis=0, keepdims=True, dtype=float), len(self.rows))[0]
 
+    def of_each(self) -> np.ndarray:
+        """The scores of each sample by itself, (n, m)."""
+        return self.score(self.rows.astype(float), 1)
+
 
 def mean_of(metric: str, each: np.ndarray) -> Statistic:
     """The statistic of a metric that is the mean of its samples' scores. each: (n,)."""
@@ -98,16 +102,10 @@ def approximate_randomization(systems: Mapping[str, Sequence[Statistic]], trials
             moved = swapped[:, place * width:(place + 1) * width]
             gap = np.abs(_score(systems[a], sums[a] + moved, n) - _score(systems[b], sums[b] - moved, n))
             # A hair of tolerance: the same sum, added in another order, must count as equally large.
-            larger[a, b] += (gap >= np.abs(observed[a] - observed[b]) - 1e-9).sum(axis=0)
+            # A trial without a score (NaN: nothing was counted) speaks for no system, so it counts as well.
+            larger[a, b] += (~(gap < np.abs(observed[a] - observed[b]) - 1e-9)).sum(axis=0)
     names = [metric for statistic in systems[pairs[0][0]] for metric in statistic.metrics]
     return {pair: {metric: float((count + 1) / (trials + 1)) for metric, count in zip(names, counts)} for pair, counts in larger.items()}
-
-
-def paired_bootstrap_p(first: np.ndarray, second: np.ndarray, observed: float) -> float:
-    """Two-sided p-value of a difference `observed`, from both systems' scores on the same draws: how often a drawn
-    difference lies as far from the mean of the drawn differences as the observed one lies from zero."""
-    gaps = second - first
-    return float((np.sum(np.abs(gaps - gaps.mean()) >= abs(observed) - 1e-12) + 1) / (len(gaps) + 1))
 
 
 def holm(values: Sequence[float]) -> list[float]:

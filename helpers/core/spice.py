@@ -134,12 +134,19 @@ def _check_address(address: str) -> None:
         raise InputError(f"{address} is not an https address; programs are fetched over https only.")
 
 
+class _StaysOnHttps(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect only where `_check_address` would let the first request go."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        _check_address(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _download(address: str, target: Path, sha1: str, progress: bool) -> None:
     """Writes what is at `address` to `target`. Raises: ResourceError for a network fault, a full disk, a wrong checksum."""
     digest = hashlib.sha1()
     try:
-        with urllib.request.urlopen(address, timeout=60) as answer, target.open("wb") as file:
-            _check_address(answer.url)  # a redirect must not lead out of https
+        with urllib.request.build_opener(_StaysOnHttps).open(address, timeout=60) as answer, target.open("wb") as file:
             total = int(answer.headers.get("Content-Length") or 0) or None
             with tqdm(total=total, unit="B", unit_scale=True, desc="Stanford CoreNLP 3.6.0", disable=not progress, leave=False) as bar:
                 while part := answer.read(1 << 20):

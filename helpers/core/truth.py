@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from helpers.core.naming import Mention, Placed
 from helpers.core.reading import Reading, read
 from helpers.core.scenes import Group, Scene
@@ -127,20 +129,16 @@ def _box(scene: Scene, group: Group) -> list[float]:
 
 
 def rates_of(totals: Mapping, names: Iterable[str] = SUMMARY) -> dict:
-    """Rates (of `RATES`) from totals of `Marks.numbers`, and the objects' F1; totals may be numbers, or arrays of one shape.
+    """Rates (of `RATES`) from totals of `Marks.numbers`, and the objects' F1 where recall and precision are among them.
 
-    A rate that nothing was counted for (in an array: somewhere nothing) is absent.
+    totals: numbers, or arrays of one shape, as the rates are then. NaN where nothing was counted.
     """
-    import numpy
-
-    result = {}
-    for name in names:
-        over, under = RATES[name]
-        if numpy.all(totals[under]):
-            result[name] = totals[over] / totals[under]
-    if result.keys() >= {"object_recall", "object_precision"}:
-        # 2rp / (r + p) in counts, where it has no 0 / 0: named / ((there + told) / 2)
-        result["object_f1"] = 2 * totals["named"] / (totals["there"] + totals["told"])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        result = {name: np.true_divide(totals[over], totals[under]) for name, (over, under) in RATES.items() if name in set(names)}
+        if result.keys() >= {"object_recall", "object_precision"}:
+            # 2rp / (r + p) in counts, where r = p = 0 is no 0 / 0: named / ((there + told) / 2)
+            known = ~np.isnan(result["object_recall"] + result["object_precision"])
+            result["object_f1"] = np.where(known, np.true_divide(2 * totals["named"], totals["there"] + totals["told"]), np.nan)
     return result
 
 
@@ -152,4 +150,4 @@ def summarise(marks: Iterable[Marks], rates: Iterable[str] = SUMMARY) -> dict[st
     totals = Counter()
     for one in marks:
         totals.update(one.numbers())
-    return rates_of(totals, rates)
+    return {name: float(rate) for name, rate in rates_of(totals, rates).items() if not np.isnan(rate)}
