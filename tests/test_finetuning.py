@@ -7,20 +7,18 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from helpers.core import runs
 from helpers.core.errors import InputError, ResourceError, TrainingError
 from helpers.core.student import load_student
 from helpers.finetuning import explain, launch, load_run
+from tests.run_processes import WAIT_SECONDS, processes_of, wait_for
 from tests.small_student import ANSWERS, QUESTIONS, make_samples, make_student
 
 ROOT = Path(__file__).resolve().parents[1]
-WAIT_SECONDS = 180
 
 
 @pytest.fixture(scope="module")
@@ -37,24 +35,6 @@ def lora(folder, output_dir):
     """The settings of the LoRA run that several tests start: 5 epochs of 2 steps."""
     return dict(model=folder / "student", data=folder / "train.json", eval_data=folder / "eval.json", output_dir=output_dir, epochs=5,
                 micro_batch_size=2, learning_rate=3e-3, rank=8, alpha=16, seed=3)
-
-
-def processes_of(output_dir):
-    """Every running process that names `output_dir` in its command."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if str(output_dir) in words and "finetune" in " ".join(words):
-            found.append(process)
-    return found
-
-
-def wait_for(condition, what):
-    """Wait until `condition()` is true; fail, saying `what` did not happen, when it takes far too long."""
-    end = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not happen"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
