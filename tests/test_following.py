@@ -8,8 +8,9 @@ import pytest
 from jupyter_client import KernelManager
 
 from helpers.core import runs
+from helpers.core.errors import InputError, Stopped
 from helpers.core.following import Curve, Progress
-from helpers.core.processes import is_alive
+from helpers.core.processes import is_alive, undisturbed
 from helpers.core.training_figures import live_figure, progress_text
 from tests.run_processes import WAIT_SECONDS, processes_of, wait_for
 from tests.small_student import make_samples, make_student
@@ -151,3 +152,17 @@ def test_a_curve_is_not_drawn_twice_of_the_same(monkeypatch):
     assert len(shown) == 1
     curve.draw([*LINES, {"step": 3, "loss": 1.0}], now=True)
     assert len(shown) == 2
+
+
+def test_ctrl_c_waits_until_processes_have_started_or_ended():
+    done = []
+    with pytest.raises(KeyboardInterrupt), undisturbed():
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("to its end")
+    assert done and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_stopped_run_is_a_keyboard_interrupt_and_no_error_that_someone_may_swallow():
+    assert issubclass(Stopped, KeyboardInterrupt) and not issubclass(Stopped, Exception)
+    assert Stopped("Kept.")._render_traceback_() == ["\x1b[31mKeyboardInterrupt\x1b[0m: Kept."]
+    assert InputError("Mend it.")._render_traceback_() == ["\x1b[31mInputError\x1b[0m: Mend it."]

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.core.errors import InputError
+from helpers.core.model_parts import Parts
 from helpers.core.model_sizes import ModelSize
 from helpers.core.runs import Run
 
@@ -67,7 +68,7 @@ class Adapter:
     @property
     def numbers(self) -> dict[str, int]:
         """Trained numbers by part: those of all A and B, of the vision tower, of what stands between it and the language model."""
-        vision = sum(size for name, size in self.saved.items() if "vision" in name or "visual" in name)
+        vision = sum(size for name, size in self.saved.items() if Parts().of(name) == "vision")
         return {"A and B": sum(layer.numbers for layer in self.layers.values()), "vision": vision,
                 "merger": sum(self.saved.values()) - vision}
 

@@ -53,14 +53,16 @@ def merge(model: str | Path, adapter: str | Path, output: str | Path, precision:
         raise InputError(f"{output} holds something already, which a merge does not overwrite: choose another output folder.")
     check_base(model, adapter)
     processor, weights = load_pretrained(model, adapter, "cpu")
-    merged = merge_adapter(weights, adapter, model)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # PEFT still uses transformers' old name for it
+        merged = merge_adapter(weights, adapter, model)
     wanted = {"fp32": torch.float32, "bf16": torch.bfloat16}.get(precision) or _dtype_of(model) or torch.float32
     draft = output.with_name(f".{output.name}.part")
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # transformers' own use of its own old name
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             merged.to(wanted).save_pretrained(draft)
         processor.save_pretrained(draft)
         if output.is_dir():

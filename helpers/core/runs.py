@@ -35,7 +35,7 @@ class Run:
     bytes, the sum of the processes' peaks (of the GPUs' where there are any), and `memory` says more (helpers/core/footprint.py; None for a run of an earlier version);
     `settings` holds all that decides the result, `launch` the launcher's digest of it. `best_step` is the step whose weights the result
     holds, where the best were asked for; None: the last. `examined` names, for "train" and "eval", the ids of the samples that the
-    length limit "cut" and of those "untagged", without <image> in the file."""
+    length limit "cut" and of those "untagged", without <image> in the file. `trained_parameters` counts what learned."""
 
     output_dir: Path
     strategy: str
@@ -51,6 +51,7 @@ class Run:
     memory: dict | None = None
     best_step: int | None = None
     examined: dict | None = None
+    trained_parameters: int | None = None
 
     @property
     def model_path(self) -> str:
