@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from helpers.core.conversations import load_list, resolve_image
@@ -178,10 +178,11 @@ def load_run(output_dir: str | Path) -> Run:
         state = "a run that has not finished; start it again and it continues" if settings else "no training run; train first"
         raise InputError(f"{output_dir} holds {state}.")
     lines = counted_lines(read_progress(output_dir)[0])
+    known = {field.name for field in fields(Run)}  # a run of a later version may have recorded more
     return Run(
         output_dir=output_dir,
         losses=[(line["step"], line["loss"]) for line in lines if "loss" in line],
         eval_losses=[(line["step"], line["eval_loss"]) for line in lines if "eval_loss" in line],
         settings=settings,
-        **finished,
+        **{fact: value for fact, value in finished.items() if fact in known},
     )
