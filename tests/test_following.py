@@ -109,7 +109,8 @@ def test_a_rank_that_dies_is_told_in_a_sentence_and_the_log(folder, notebook, tm
     output_dir = tmp_path / "dying"
     running = notebook.start(cell(folder, output_dir))
     wait_for(lambda: runs.read_progress(output_dir)[0], "the first step")
-    ranks = [process for process in processes_of(output_dir) if "torch.distributed.run" not in process.cmdline()]
+    ranks = [process for process in processes_of(output_dir)
+             if not any(word.endswith(("torch.distributed.run", "start.py")) for word in process.cmdline())]  # all but the launcher
     os.kill(ranks[-1].pid, signal.SIGKILL)
     error = dict(notebook.finish(running))["error"]
     assert error["ename"] == "TrainingError" and not processes_of(output_dir)

@@ -77,14 +77,15 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
 def test_the_figure_draws_every_run_in_its_own_colour(tmp_path):
     names = ("lora", "full", "other", "another")
     comparison = compare_runs(*[make_run(tmp_path / name, [4, 3, 2, 1], [(4, 1 + place)], rate=10.0**-(3 + place)) for place, name in enumerate(names)])
-    loss, evaluation, rate, speed, memory = comparison.figure.axes
+    figure = comparison.figure
+    loss, evaluation, rate, speed, memory = figure.axes
     colours = [line.get_color() for line in loss.get_lines()]
     assert colours[:2] == [SYSTEM_COLOURS["lora"], SYSTEM_COLOURS["full"]] and len(set(colours)) == 4
     assert [list(line.get_ydata()) for line in evaluation.get_lines()] == [[1], [2], [3], [4]]
     assert [line.get_ydata()[0] for line in rate.get_lines()] == pytest.approx([1e-3, 1e-4, 1e-5, 1e-6])
     assert all(value == pytest.approx(2.0) for line in speed.get_lines() for value in line.get_ydata())
     assert [bar.get_height() for bar in memory.patches] == pytest.approx([1, 2] * 4)
-    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["LoRA", "full", "other", "another"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["LoRA", "full", "other", "another"]
     with pytest.raises(InputError, match="no run"):
         comparison_figure({}, {}, {})
 

@@ -40,7 +40,7 @@ def lora_drawing(outputs: int, inputs: int, rank: int, alpha: float | None = Non
                 continue
             rows, columns = {"W": (outputs, inputs), "B": (outputs, rank), "A": (rank, inputs)}[text]
             axes.add_patch(Rectangle((at, 0.5 - height / 2), width, height, facecolor=colour, edgecolor=INK, linewidth=1))
-            beside = (0.0, 0.0) if min(width, height) > 0.08 else (0.05 * (width < height), 0.06 * (width >= height))  # of a thin one: next to it
+            beside = (0.0, 0.0) if min(width, height) > 0.08 else (0.07 * (width < height), 0.06 * (width >= height))  # of a thin one: next to it
             axes.text(at + width / 2 + beside[0], 0.5 + beside[1], text, ha="center", va="center", fontsize=17, fontweight="bold", color=INK)
             under = f"{rows} × {columns}\n{rows * columns:,}\n" + ("frozen" if text == "W" else "trained")
             axes.text(at + width / 2, 0.5 - tall / 2 - 0.05, under, ha="center", va="top", fontsize=9.5)

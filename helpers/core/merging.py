@@ -46,6 +46,8 @@ def merge(model: str | Path, adapter: str | Path, output: str | Path, precision:
     """
     import torch
 
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed, which saving imports, else looks for a GPU and says that there is none
     model, adapter, output = str(STUDENT) if str(model) == "tiny" else str(model), Path(adapter), Path(output)
     if precision not in PRECISIONS:
         raise InputError(f"There is no precision {precision!r}: choose {', '.join(PRECISIONS)}.")

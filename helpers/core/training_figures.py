@@ -134,7 +134,7 @@ def comparison_figure(histories: Mapping[str, Sequence[dict]], samples_per_step:
         room.tick_params(axis="x", length=0)
         for axes in (loss, evaluation, rate, speed):
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        loss.legend(loc="upper right", fontsize=8.5)
+        figure.legend(*loss.get_legend_handles_labels(), loc="outside upper left", ncols=4)  # no curve passes there
         return figure
 
 
