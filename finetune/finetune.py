@@ -74,17 +74,18 @@ class Arguments(TrainingArguments):
     def __post_init__(self) -> None:
         on_cpu = self.use_cpu or not torch.cuda.is_available()
         if on_cpu:
-            self.use_cpu, self.ddp_backend, self.dataloader_pin_memory = True, "gloo", False
+            self.use_cpu, self.dataloader_pin_memory = True, False
+            self.ddp_backend = "gloo" if "RANK" in os.environ else None  # for one process there is nothing to join
         self.precision = choose_precision(self.precision, self.bf16, self.fp16, on_cpu)
         self.bf16, self.fp16 = self.precision == "bf16", self.precision == "fp16"
         if self.gradient_checkpointing and self.gradient_checkpointing_kwargs is None:
             self.gradient_checkpointing_kwargs = {"use_reentrant": False}
         self.label_names, self.prediction_loss_only, self.save_total_limit = ["labels"], True, None
+        if self.load_best_model_at_end and (self.save_strategy != self.eval_strategy or self.save_strategy == "no"):
+            raise InputError("--load_best_model_at_end needs a checkpoint at every evaluation: set --save_strategy and --eval_strategy "
+                             "to the same, epoch or steps.")
         self.deepspeed = prepare_deepspeed(self.deepspeed, on_cpu) if self.deepspeed else None
-        try:
-            super().__post_init__()
-        except ValueError as error:  # options that contradict each other
-            raise InputError(str(error).splitlines()[0].rstrip(".") + ".") from error
+        super().__post_init__()
         # The best weights are taken from their checkpoint's files in the end (`save_result`); the Trainer need only know the best.
         self.keep_best, self.load_best_model_at_end = self.load_best_model_at_end, False
 

@@ -22,7 +22,7 @@ def refuse(model: str, error: Exception) -> InputError:
     folder, text = Path(model), str(error)
     if "trust_remote_code" in text:
         return InputError(f"{model} brings Python code of its own, which is not run unasked: "
-                          "read it, and if you trust it add --trust_remote_code true.")
+                          "read it, and if you trust it add --trust_remote_code true (in training) or --trust-remote-code (for descriptions).")
     if folder.is_dir() and not list(folder.glob("*.safetensors")) and list(folder.glob("*.bin")):
         return InputError(f"{model} has its weights only as .bin, which can run code when opened: get the .safetensors of the model, "
                           "or convert them where you trust their source (AutoModelForImageTextToText, then save_pretrained).")
