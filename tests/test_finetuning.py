@@ -66,6 +66,14 @@ def test_a_finished_run_is_recognised_and_its_settings_count(folder, finished):
     assert (finished.output_dir / "training.log").stat().st_size == before
 
 
+def test_a_profile_says_what_to_launch():
+    profile = load_profile("tiny")
+    assert launch_options(profile, "lora") == {
+        "model": profile.student, "processes": 2, "micro_batch_size": 16, "accumulation": 1, "max_length": 256,
+        "epochs": profile.train.lora.epochs, "learning_rate": profile.train.lora.learning_rate, "rank": 64, "alpha": 64}
+    assert "rank" not in launch_options(profile, "full")
+
+
 def test_an_adapter_of_another_model_is_refused(folder, finished):
     from helpers.core.tiny import build_student
 
@@ -165,14 +173,6 @@ def test_the_log_is_put_into_plain_words(tmp_path):
     assert isinstance(explain(log, 0, 1), TrainingError) and "signal 9" in str(explain(log, 0, 1))
     log.write_text("RuntimeError: EADDRINUSE, message: address already in use\n")
     assert isinstance(explain(log, 0, 1), ResourceError)
-
-
-def test_a_profile_says_what_to_launch():
-    profile = load_profile("tiny")
-    assert launch_options(profile, "lora") == {
-        "model": profile.student, "processes": 2, "micro_batch_size": 16, "accumulation": 1, "max_length": 256,
-        "epochs": profile.train.lora.epochs, "learning_rate": profile.train.lora.learning_rate, "rank": 64, "alpha": 64}
-    assert "rank" not in launch_options(profile, "full")
 
 
 def test_a_python_without_torch_is_told_before_anything_starts(tmp_path):
