@@ -14,7 +14,7 @@ from helpers import cli
 from helpers.core.errors import InputError
 from helpers.core.paths import ROOT, STUDENT
 
-COMMANDS = {"doctor", "scenes", "pretrain", "label", "build", "check", "export", "caption", "metrics", "fetch", "plan", "course", "standin"}
+COMMANDS = {"doctor", "scenes", "pretrain", "label", "build", "check", "export", "caption", "merge", "metrics", "fetch", "plan", "course", "standin"}
 
 
 def run(*words: object):
