@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository, when `helpers` is not installed
 
-from helpers.core import runs  # noqa: E402
+from helpers.core import deepspeed_start, runs  # noqa: E402
 from helpers.core.conversations import picture_faults, read_conversations  # noqa: E402
 from helpers.core.errors import CaptionLabError, InputError, ResourceError, TrainingError  # noqa: E402
 from helpers.core.processes import die_with_parents  # noqa: E402
@@ -33,7 +33,8 @@ if __name__ == "__main__":
     import torch
 
     if not torch.cuda.is_available():
-        os.environ["DS_ACCELERATOR"] = "cpu"  # read by DeepSpeed when it is imported, which transformers does
+        os.environ["DS_ACCELERATOR"] = "cpu"  # read by DeepSpeed when it is imported
+    deepspeed_start.why_not()  # before transformers looks for it
 
 import torch  # noqa: E402
 from transformers import AutoModelForImageTextToText, Trainer, TrainerCallback, TrainingArguments  # noqa: E402
@@ -112,23 +113,22 @@ class Arguments(TrainingArguments):
 
 
 def prepare_deepspeed(config_path: str, on_cpu: bool) -> dict | None:
-    """Read a DeepSpeed configuration and join the processes; None, said aloud, where DeepSpeed is missing or not needed."""
-    config = runs.read_json(Path(config_path))
-    if config is None:
-        raise InputError(f"There is no DeepSpeed configuration {config_path}; set DS_CONFIG to a JSON file.")
+    """Read a DeepSpeed configuration and join the processes; None, said aloud, where DeepSpeed cannot be used or is not needed."""
+    config, left_out = deepspeed_start.read_config(Path(config_path), on_cpu)
+    reason = deepspeed_start.why_not()
+    if reason:
+        say(f"Training without DeepSpeed, with torch alone: {reason}.")
+        return None
     if "RANK" not in os.environ:
-        say("Started without torchrun: training without DeepSpeed.")
+        say("Training without DeepSpeed: the run was started without torchrun, as one process.")
         return None
-    try:
-        import deepspeed
-    except ImportError:
-        say("DeepSpeed is not installed: training with torch's DistributedDataParallel instead.")
-        return None
+    for sentence in left_out:
+        say(sentence)
+    import deepspeed
+
     if on_cpu:
         # Its shared-memory operator would be compiled now: a minute, and a compiler. Gloo gives the same numbers.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        for part in ("offload_optimizer", "offload_param"):
-            config.get("zero_optimization", {}).pop(part, None)  # parameters are in the CPU's memory already
     # Before the model is built: ZeRO-3 cuts it up while loading, and must know between how many.
     deepspeed.init_distributed("gloo" if on_cpu else "nccl", auto_mpi_discovery=False)
     return config
