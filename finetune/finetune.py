@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository, when `helpers` is not installed
 
-from helpers.core import deepspeed_start, runs  # noqa: E402
+from helpers.core import deepspeed_start, machines, ranks, runs  # noqa: E402
 from helpers.core.conversations import picture_faults, read_conversations  # noqa: E402
 from helpers.core.errors import CaptionLabError, InputError, ResourceError, TrainingError  # noqa: E402
 from helpers.core.processes import die_with_parents  # noqa: E402
@@ -47,6 +47,8 @@ from helpers.core.footprint import Footprint  # noqa: E402
 LANGUAGE_ATTENTION = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|linear_attn\.(in_proj_qkv|in_proj_z|out_proj))"
 # How safetensors and torch.save (whose stream has no errno) say that a file could not be written to its end.
 DISK_FULL = ("No space left", "PytorchStreamWriter failed", "iostream error", "unexpected pos")
+# How gloo says that the other end of a connection is gone; other back ends raise an error of their own kind.
+LINK_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo/transport")
 
 
 @dataclass
@@ -269,7 +271,7 @@ def prepare_folder(folder: Path, settings: dict) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         runs.write_json(folder / runs.SETTINGS, settings)
     barrier()
-    checkpoint = runs.last_complete_checkpoint(folder)
+    checkpoint = ranks.gather([runs.last_complete_checkpoint(folder)])[0]
     if checkpoint:
         say(f"Continuing after step {runs.step_of(checkpoint)}.")
     return checkpoint
@@ -300,7 +302,10 @@ def train(argv: list[str]) -> None:
     logging.set_verbosity_error()
     folder = Path(training.output_dir)
     settings = settings_of(argv, data_args, model_args, training)
-    if runs.read_json(folder / runs.FINISHED) and runs.read_json(folder / runs.SETTINGS) == settings:
+    machines.agree_on_settings(settings)
+    machines.check_folder(folder, saves_checkpoints=training.save_strategy != "no")
+    finished = runs.read_json(folder / runs.FINISHED) and runs.read_json(folder / runs.SETTINGS) == settings
+    if ranks.gather([finished])[0]:
         say(f"{folder} holds this run, finished.")
         return
     try:
@@ -353,6 +358,9 @@ def plain(error: Exception) -> CaptionLabError | None:
         return ResourceError("The disk is full: free space or choose another OUTPUT_DIR, then start again; the run continues.")
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
         return TrainingError("The memory is full: use a smaller --per_device_train_batch_size or --gradient_checkpointing true.")
+    if machines.several_machines() and (isinstance(error, torch.distributed.DistError) or any(sign in text for sign in LINK_LOST)):
+        return TrainingError("A process on another machine has ended, or the machine cannot be reached: see what it printed last, then "
+                             "start again on every machine; the run continues from its last checkpoint.")
     return error if isinstance(error, CaptionLabError) else None
 
 
