@@ -63,7 +63,7 @@ def explain(log: Path, start: int, code: int) -> errors.CaptionLabError:
     with log.open("rb") as file:
         file.seek(start)
         text = file.read().decode("utf-8", errors="replace")
-    named = re.search(r"^(InputError|ResourceError|TrainingError): (.+)$", text, re.MULTILINE)
+    named = re.search(r"^(InputError|ResourceError|TrainingError): (.+(?:\n  sample .+|\n  and \d+ more)*)$", text, re.MULTILINE)
     if named:
         return getattr(errors, named[1])(named[2])
     if "EADDRINUSE" in text or "address already in use" in text.lower():

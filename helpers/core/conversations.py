@@ -20,6 +20,7 @@ from pathlib import Path
 from helpers.core.errors import InputError, ResourceError
 
 IMAGE_TAG = "<image>"
+NAMED = 20  # faults that an error tells; more would hide its beginning
 ROLES = ("user", "assistant")
 
 
@@ -162,17 +163,26 @@ def scan(path: Path, need_images: bool, need_answers: bool) -> tuple[list[Sample
     return samples, faults
 
 
+def refusal(path: str | Path, faults: Sequence[Fault]) -> InputError:
+    """The error for a conversation file that cannot be used: one sentence for one fault, for several a line each, up to `NAMED`."""
+    if len(faults) == 1:
+        return InputError(f"{path}, sample {faults[0].sample}: {faults[0].message}.")
+    lines = [f"  sample {fault.sample}: {fault.message}" for fault in faults[:NAMED]]
+    if len(faults) > NAMED:
+        lines.append(f"  and {len(faults) - NAMED} more")
+    return InputError("\n".join([f"{path} has {len(faults)} faults (captionlab check {path} looks for all that need no model):", *lines]))
+
+
 def read_conversations(path: str | Path, need_images: bool = True, need_answers: bool = False) -> list[Sample]:
     """Read the conversation file `path`, all samples or none.
 
     With `need_images` every picture must exist (it is not opened here; `check_conversations` does); with `need_answers`
-    every answer must say something, as training needs. Raises InputError naming the file and the first faulty sample.
+    every answer must say something, as training needs. Raises InputError naming the file and the faulty samples.
     """
     path = Path(path)
     samples, faults = scan(path, need_images, need_answers)
     if faults:
-        others = f" ({len(faults) - 1} more faults: captionlab check {path})" if len(faults) > 1 else ""
-        raise InputError(f"{path}, sample {faults[0].sample}: {faults[0].message}{others}.")
+        raise refusal(path, faults)
     if not samples:
         raise InputError(f"{path} holds no samples; build it again.")
     return samples

@@ -52,7 +52,7 @@ def check_folder(folder: Path, saves_checkpoints: bool) -> None:
 
     Without checkpoints such a folder will do, and it is said where the result goes.
     """
-    if folder_is_shared(folder):
+    if not several_machines() or folder_is_shared(folder):
         return
     if saves_checkpoints:
         raise InputError(f"Not all machines see the same {folder}: set OUTPUT_DIR to a folder that they share, or train without "

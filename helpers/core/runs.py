@@ -33,7 +33,9 @@ class Run:
     """A finished run. `losses` and `eval_losses` are (step, mean loss per answer token), in order; `samples_per_second` counts
     training samples over the `seconds` from the first step to the last, evaluations and checkpoints included. `peak_memory` is in
     bytes, the sum of the processes' peaks (of the GPUs' where there are any), and `memory` says more (helpers/core/footprint.py; None for a run of an earlier version);
-    `settings` holds all that decides the result, `launch` the launcher's digest of it."""
+    `settings` holds all that decides the result, `launch` the launcher's digest of it. `best_step` is the step whose weights the result
+    holds, where the best were asked for; None: the last. `examined` names, for "train" and "eval", the ids of the samples that the
+    length limit "cut" and of those "untagged", without <image> in the file."""
 
     output_dir: Path
     strategy: str
@@ -47,6 +49,8 @@ class Run:
     settings: dict
     launch: str | None = None
     memory: dict | None = None
+    best_step: int | None = None
+    examined: dict | None = None
 
     @property
     def model_path(self) -> str:
