@@ -3,7 +3,9 @@
     --model_name_or_path   any image-text model of transformers whose processor has a chat template     loading.py, model_building.py
     --data_path            conversations → every sample checked → encoded one by one when first needed  training_data.py, encoding.py
     batches of like length, of whose tokens only the answers' carry loss                                batches.py
-    transformers' Trainer, under DeepSpeed when `--deepspeed` names a configuration                     this file
+    transformers' Trainer                                                                               this file
+    under DeepSpeed, when `--deepspeed` names a configuration and it can be used here                   deepspeed_start.py
+    several machines agree on settings and folder before the first step                                 machines.py
     --output_dir           progress, checkpoints, the result                                            run_folder.py, runs.py
 
 The files named on the right lie in helpers/core/. Started by finetune_lora.sh and finetune_ds.sh through torchrun, or by hand:
