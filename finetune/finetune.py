@@ -44,7 +44,7 @@ from helpers.core.batches import LengthSampler  # noqa: E402
 from helpers.core.encoding import collate  # noqa: E402
 from helpers.core.footprint import Footprint  # noqa: E402
 from helpers.core.loading import load_processor  # noqa: E402
-from helpers.core.model_building import build_model, digest_learning  # noqa: E402
+from helpers.core.model_building import build_model, count_learning, digest_learning  # noqa: E402
 from helpers.core.ranks import gather, say, world  # noqa: E402
 from helpers.core.run_folder import EVENTS, RunFolder, best_checkpoint, check_learning, prepare_folder, save_result, settings_of  # noqa: E402
 from helpers.core.training_data import load_data  # noqa: E402
@@ -217,6 +217,7 @@ def train(argv: list[str]) -> None:
         "steps": trainer.state.global_step, "samples_per_second": trainer.state.global_step * per_step / seconds,
         "peak_memory": sum(memory["resident"]), "memory": memory, "launch": os.environ.get(runs.LAUNCH_VARIABLE),
         "best_step": runs.step_of(best) if best else None, "examined": examined,
+        "trained_parameters": count_learning(model),
     }
     save_result(trainer, folder, facts, best, training.keep_checkpoints)
     of_best = f", the best after {facts['best_step']}" if best else ""

@@ -217,6 +217,19 @@ def caption(
 
 
 @app.command()
+def merge(
+    adapter: Annotated[Path, typer.Option(help="folder with a LoRA adapter, as finetune_lora.sh leaves it")],
+    output: Annotated[Path, typer.Option(help="folder for the merged model; must be new or empty")],
+    model: Annotated[str, typer.Option(help="the model that the adapter was trained on: tiny, a folder, or a model id of the hub")] = "tiny",
+    precision: Annotated[Literal["same", "fp32", "bf16"], typer.Option(help="of the weights; same: as the model's")] = "same",
+) -> None:
+    """Merge an adapter into its model: a folder like any other model's, which needs no adapter any more."""
+    from helpers.finetuning import merge_adapter
+
+    typer.echo(f"the merged model is in {merge_adapter(model, adapter, output, precision)}")
+
+
+@app.command()
 def metrics(
     references: Annotated[list[Path], typer.Option(help="eval.json; its answers are the references. Several: one file an annotator")],
     predictions: Annotated[list[Path], typer.Option(help="output.json of a system; may be given several times")],

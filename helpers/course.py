@@ -205,12 +205,9 @@ def _build(settings: Settings, say: Callable[[str], None]) -> dict:
 
 def _train(settings: Settings, system: str) -> None:
     """One fine-tuning run; `launch` itself goes on from the last checkpoint."""
-    from helpers.finetuning import launch
+    from helpers.finetuning import launch, launch_options
 
-    train = settings.profile.train
-    options = asdict(getattr(train, system))
-    launch(system, model=settings.profile.student, data=settings.train_file, output_dir=settings.model(system), processes=train.processes,
-           seed=settings.seed, micro_batch_size=train.micro_batch_size, accumulation=train.accumulation, max_length=train.max_length, **options)
+    launch(system, data=settings.train_file, output_dir=settings.model(system), seed=settings.seed, **launch_options(settings.profile, system))
 
 
 def _describe(settings: Settings, system: str) -> None:

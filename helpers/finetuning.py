@@ -13,21 +13,24 @@ import re
 import shutil
 import subprocess
 import sys
-import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from helpers.core import errors, runs
 from helpers.core.conversations import read_conversations
-from helpers.core.errors import InputError, ResourceError, TrainingError
+from helpers.core.errors import InputError, ResourceError, Stopped, TrainingError
+from helpers.core.following import follow
 from helpers.core.memory import Plan, Setup, plan_memory
 from helpers.core.paths import FINETUNE, STUDENT
-from helpers.core.processes import OWNER_VARIABLE, port_is_free, stop_tree
+from helpers.core.processes import OWNER_VARIABLE, port_is_free, stop_tree, undisturbed
+from helpers.core.profiles import Profile
+from helpers.core.run_comparison import RunComparison, compare
 from helpers.core.runs import Run, load_run
 
-__all__ = ["Plan", "Run", "Setup", "launch", "load_run", "plan_memory"]
+__all__ = ["Plan", "Run", "RunComparison", "Setup", "compare_runs", "launch", "launch_options", "load_run", "merge_adapter", "plan_memory"]
 
 SCRIPTS = {"lora": "finetune_lora.sh", "full": "finetune_ds.sh"}
-POLL_SECONDS = 0.2
 LOG_TAIL = 12  # lines of the log that an error shows
 FREE_FACTOR = 8  # a checkpoint holds weights and two moments per weight; two of them lie there for a moment
 
@@ -76,26 +79,19 @@ def explain(log: Path, start: int, code: int) -> errors.CaptionLabError:
                          f"The end of {log}:\n" + "\n".join(tail))
 
 
-def follow(process: subprocess.Popen, output_dir: Path, title: str) -> int:
-    """Show the run's progress until its processes have ended; returns their exit code."""
-    from tqdm.auto import tqdm
+def launch_options(profile: Profile, strategy: str) -> dict:
+    """What `launch` is told of a profile's student, processes, batch, length, and of its settings for "lora" or "full"."""
+    train = profile.train
+    return {"model": profile.student, "processes": train.processes, "micro_batch_size": train.micro_batch_size,
+            "accumulation": train.accumulation, "max_length": train.max_length, **asdict(getattr(train, strategy))}
 
-    place = runs.read_progress(output_dir)[1]
-    with tqdm(desc=f"{title}: starting", unit="step") as bar:
-        while True:
-            code = process.poll()
-            size = (output_dir / runs.PROGRESS).stat().st_size if (output_dir / runs.PROGRESS).exists() else 0
-            lines, place = runs.read_progress(output_dir, place if place <= size else 0)
-            for line in lines:
-                if "of" in line:
-                    bar.reset(total=line["of"])
-                    bar.set_description(title)
-                elif "loss" in line:
-                    bar.set_postfix(loss=f"{line['loss']:.3f}", refresh=False)
-                bar.update(max(0, line["step"] - bar.n))
-            if code is not None:
-                return code
-            time.sleep(POLL_SECONDS)
+
+def stopped(output_dir: Path) -> str:
+    """The sentence for a run that the user has stopped: what is kept, and how to go on."""
+    checkpoint = runs.last_complete_checkpoint(output_dir)
+    kept = f"Launch it again and it continues after step {runs.step_of(checkpoint)}" if checkpoint else \
+        "It had no checkpoint yet; launched again it begins anew"
+    return f"The training run was stopped, and none of its processes is left. {kept} ({output_dir.name})."
 
 
 def launch(
@@ -146,13 +142,39 @@ def launch(
     }
     log = output_dir / runs.LOG
     with log.open("ab") as file:
-        start = file.tell()
-        process = subprocess.Popen(["bash", str(FINETUNE / SCRIPTS[strategy]), *words], env=environment, stdin=subprocess.DEVNULL,
-                                   stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        start, process = file.tell(), None
         try:
+            with undisturbed():
+                process = subprocess.Popen(["bash", str(FINETUNE / SCRIPTS[strategy]), *words], env=environment, stdin=subprocess.DEVNULL,
+                                           stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
             code = follow(process, output_dir, strategy)
+        except KeyboardInterrupt:
+            raise Stopped(stopped(output_dir)) from None
         finally:
-            stop_tree(process)
+            if process:
+                with undisturbed():
+                    stop_tree(process)
     if code:
         raise explain(log, start, code)
     return load_run(output_dir)
+
+
+def compare_runs(*given: Run | str | Path, names: Sequence[str] | None = None) -> RunComparison:
+    """Lay runs side by side, finished or under way: `Run`s or their folders.
+
+    A notebook shows a table (losses, learning rate, trained parameters, seconds, samples a second, memory) and curves; `print` prints
+    the table; `.figure` is the curves. names: of the columns; None takes what tells the folders apart.
+    Raises: InputError for a folder without a run.
+    """
+    return compare(given, names)
+
+
+def merge_adapter(model: str | Path, adapter: Run | str | Path, output: str | Path, precision: str = "same") -> Path:
+    """Write `model` with a LoRA adapter merged into it to the new folder `output`, a model folder like any other; returns it.
+
+    adapter: its folder, or the finished LoRA run.  precision: of the weights: "same" as the model's, "fp32" or "bf16".
+    Raises: InputError for an adapter of another model and for an output that holds something already, ResourceError for a full disk.
+    """
+    from helpers.core.merging import merge
+
+    return merge(model, adapter.output_dir if isinstance(adapter, Run) else adapter, output, precision)

@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from helpers.core import runs
 from helpers.core.paths import FINETUNE, ROOT
 from helpers.core.processes import descendants, stop_tree
+from tests.run_processes import wait_for
 from tests.small_student import make_samples, make_student
-from tests.test_finetuning import wait_for
 
 LIMIT = 900  # seconds; a run takes about fifteen where nothing else does
 WORDS = ("--num_train_epochs", "2", "--per_device_train_batch_size", "1", "--lora_r", "8", "--lora_dropout", "0", "--learning_rate", "3e-3", "--seed", "3")

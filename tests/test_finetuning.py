@@ -7,20 +7,20 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from helpers.core import runs
 from helpers.core.errors import InputError, ResourceError, TrainingError
+from helpers.core.profiles import load_profile
+from helpers.core.run_comparison import count_parameters
 from helpers.core.student import load_student
-from helpers.finetuning import explain, launch, load_run
+from helpers.finetuning import explain, launch, launch_options, load_run
+from tests.run_processes import WAIT_SECONDS, processes_of, wait_for
 from tests.small_student import ANSWERS, QUESTIONS, make_samples, make_student
 
 ROOT = Path(__file__).resolve().parents[1]
-WAIT_SECONDS = 180
 
 
 @pytest.fixture(scope="module")
@@ -39,24 +39,6 @@ def lora(folder, output_dir):
                 micro_batch_size=2, learning_rate=3e-3, rank=8, alpha=16, seed=3)
 
 
-def processes_of(output_dir):
-    """Every running process that names `output_dir` in its command."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if str(output_dir) in words and "finetune" in " ".join(words):
-            found.append(process)
-    return found
-
-
-def wait_for(condition, what):
-    """Wait until `condition()` is true; fail, saying `what` did not happen, when it takes far too long."""
-    end = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not happen"
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
 def finished(folder):
     """An uninterrupted LoRA run."""
@@ -67,6 +49,7 @@ def test_a_lora_run_reports_itself_and_loads(folder, finished):
     assert finished.steps == 10 and [step for step, _ in finished.losses] == list(range(1, 11))
     assert [step for step, _ in finished.eval_losses] == [2, 4, 6, 8, 10]
     assert finished.losses[-1][1] < finished.losses[0][1]
+    assert finished.trained_parameters == count_parameters(finished.output_dir / "adapter_model.safetensors")
     assert finished.seconds > 0 and finished.samples_per_second == pytest.approx(10 * 4 / finished.seconds)
     assert finished.peak_memory > 100 * 2**20 and finished.settings["lora_r"] == "8" and finished.settings["processes"] == 2
     assert not list(finished.output_dir.glob("checkpoint-*")) and (finished.output_dir / "training.log").stat().st_size
@@ -182,6 +165,14 @@ def test_the_log_is_put_into_plain_words(tmp_path):
     assert isinstance(explain(log, 0, 1), TrainingError) and "signal 9" in str(explain(log, 0, 1))
     log.write_text("RuntimeError: EADDRINUSE, message: address already in use\n")
     assert isinstance(explain(log, 0, 1), ResourceError)
+
+
+def test_a_profile_says_what_to_launch():
+    profile = load_profile("tiny")
+    assert launch_options(profile, "lora") == {
+        "model": profile.student, "processes": 2, "micro_batch_size": 16, "accumulation": 1, "max_length": 256,
+        "epochs": profile.train.lora.epochs, "learning_rate": profile.train.lora.learning_rate, "rank": 64, "alpha": 64}
+    assert "rank" not in launch_options(profile, "full")
 
 
 def test_a_python_without_torch_is_told_before_anything_starts(tmp_path):

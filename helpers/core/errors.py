@@ -1,8 +1,15 @@
-"""The kinds of fault a user can act on. Each message is one sentence: what is wrong, where, what to do."""
+"""The kinds of fault a user can act on. Each message is one sentence: what is wrong, where, what to do.
+
+In a notebook such a fault is shown as its sentence alone, without the calls that led to it: they say nothing about the remedy.
+"""
 
 
 class CaptionLabError(Exception):
     """Any fault whose message is meant for the user; the command line prints it without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        """The lines that IPython shows in place of a traceback (IPython.core.interactiveshell, showtraceback)."""
+        return [f"\x1b[31m{type(self).__name__}\x1b[0m: {self}"]
 
 
 class InputError(CaptionLabError):
@@ -27,3 +34,11 @@ class TrainingError(CaptionLabError):
 
 class ResourceError(CaptionLabError):
     """Something of the machine is missing or used up: disk, port, Java, compiler."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C, or a notebook's stop button, during long work; the message says what is kept. No `Exception`, as Ctrl-C is none."""
+
+    def _render_traceback_(self) -> list[str]:
+        """As for `CaptionLabError`."""
+        return [f"\x1b[31mKeyboardInterrupt\x1b[0m: {self}"]

@@ -84,3 +84,8 @@ def digest_learning(model) -> str:
     shapes = [(name, tuple(getattr(parameter, "ds_shape", parameter.shape)))  # ZeRO-3 leaves its share in `shape`
               for name, parameter in model.named_parameters() if parameter.requires_grad]
     return hashlib.sha256(repr(sorted(shapes)).encode()).hexdigest()
+
+
+def count_learning(model) -> int:
+    """How many parameters learn, on all processes together."""
+    return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters() if parameter.requires_grad)

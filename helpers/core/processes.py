@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 OWNER_VARIABLE = "CAPTIONLAB_OWNER"
 WATCH_SECONDS = 0.5
@@ -49,6 +51,22 @@ def descendants(pid: int) -> list:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold Ctrl-C back until the block is left: a start or an end that is broken off halfway leaves processes behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C reaches the main thread alone
+        return
+    pressed: list[tuple] = []
+    usual = signal.signal(signal.SIGINT, lambda *press: pressed.append(press))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if pressed and callable(usual):
+            usual(*pressed[0])
 
 
 def stop_tree(process: subprocess.Popen, grace_seconds: float = 5.0) -> None:

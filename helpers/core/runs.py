@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from helpers.core.conversations import load_list, resolve_image
@@ -35,7 +35,7 @@ class Run:
     bytes, the sum of the processes' peaks (of the GPUs' where there are any), and `memory` says more (helpers/core/footprint.py; None for a run of an earlier version);
     `settings` holds all that decides the result, `launch` the launcher's digest of it. `best_step` is the step whose weights the result
     holds, where the best were asked for; None: the last. `examined` names, for "train" and "eval", the ids of the samples that the
-    length limit "cut" and of those "untagged", without <image> in the file."""
+    length limit "cut" and of those "untagged", without <image> in the file. `trained_parameters` counts what learned."""
 
     output_dir: Path
     strategy: str
@@ -51,6 +51,7 @@ class Run:
     memory: dict | None = None
     best_step: int | None = None
     examined: dict | None = None
+    trained_parameters: int | None = None
 
     @property
     def model_path(self) -> str:
@@ -177,10 +178,11 @@ def load_run(output_dir: str | Path) -> Run:
         state = "a run that has not finished; start it again and it continues" if settings else "no training run; train first"
         raise InputError(f"{output_dir} holds {state}.")
     lines = counted_lines(read_progress(output_dir)[0])
+    known = {field.name for field in fields(Run)}  # a run of a later version may have recorded more
     return Run(
         output_dir=output_dir,
         losses=[(line["step"], line["loss"]) for line in lines if "loss" in line],
         eval_losses=[(line["step"], line["eval_loss"]) for line in lines if "eval_loss" in line],
         settings=settings,
-        **finished,
+        **{fact: value for fact, value in finished.items() if fact in known},
     )

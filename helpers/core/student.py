@@ -4,6 +4,7 @@ Pictures (paths or PIL) and questions go through helpers/core/encoding.py, as in
 and come back as text:  [picture, question] x n → input_ids [batch, length] → generated ids → n strings.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,8 @@ def load_student(
     device = device or choose_device()
     processor, weights = load_pretrained(model, adapter, device, trust_remote_code)
     if adapter is not None:
-        weights = merge_adapter(weights, adapter, model)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # PEFT still uses transformers' old name for it
+            weights = merge_adapter(weights, adapter, model)
     processor.tokenizer.padding_side = "left"
     return Student(weights.to(device).eval(), processor, device, str(adapter or model))
