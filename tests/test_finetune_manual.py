@@ -85,8 +85,8 @@ def test_the_defaults_are_those_it_names(training_options):
             real = training_options[name]
             real = getattr(real, "value", real)
             told = {"–": None, "false": False, "true": True}.get(value, value)
-            if told is None:
-                same = real in (None, -1)  # transformers' word for "not given" where a number is asked for
+            if told in (None, False):
+                same = real is told or real is None or (told is None and real == -1)  # transformers' words for "not given"
             else:
                 is_number = isinstance(real, int | float) and not isinstance(real, bool)
                 same = float(told) == float(real) if is_number else told == real
