@@ -3,7 +3,9 @@
     --model_name_or_path   any image-text model of transformers whose processor has a chat template     loading.py, model_building.py
     --data_path            conversations → every sample checked → encoded one by one when first needed  training_data.py, encoding.py
     batches of like length, of whose tokens only the answers' carry loss                                batches.py
-    transformers' Trainer, under DeepSpeed when `--deepspeed` names a configuration                     caption_trainer.py
+    transformers' Trainer                                                                               caption_trainer.py
+    under DeepSpeed, when `--deepspeed` names a configuration and it can be used here                   deepspeed_start.py
+    several machines agree on settings and folder before the first step                                 machines.py
     --output_dir           progress, checkpoints, the result                                            run_folder.py, runs.py
 
 The files named on the right lie in helpers/core/. Started by finetune_lora.sh and finetune_ds.sh through torchrun, or by hand:
@@ -24,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository, when `helpers` is not installed
 
-from helpers.core import runs  # noqa: E402
+from helpers.core import deepspeed_start, machines, runs  # noqa: E402
 from helpers.core.errors import CaptionLabError, InputError, ResourceError, TrainingError  # noqa: E402
 from helpers.core.processes import die_with_parents  # noqa: E402
 
@@ -33,7 +35,8 @@ if __name__ == "__main__":
     import torch
 
     if not torch.cuda.is_available():
-        os.environ["DS_ACCELERATOR"] = "cpu"  # read by DeepSpeed when it is imported, which transformers does
+        os.environ["DS_ACCELERATOR"] = "cpu"  # read by DeepSpeed when it is imported
+    deepspeed_start.why_not()  # before transformers looks for it
 
 import torch  # noqa: E402
 from transformers import TrainingArguments  # noqa: E402
@@ -44,7 +47,7 @@ from helpers.core.encoding import collate  # noqa: E402
 from helpers.core.footprint import Footprint  # noqa: E402
 from helpers.core.loading import load_processor  # noqa: E402
 from helpers.core.model_building import build_model, count_learning, digest_learning  # noqa: E402
-from helpers.core.ranks import rank, say, world  # noqa: E402
+from helpers.core.ranks import gather, rank, say, world  # noqa: E402
 from helpers.core.run_folder import EVENTS, RunFolder, best_checkpoint, check_learning, prepare_folder, save_result, settings_of  # noqa: E402
 from helpers.core.training_data import load_data  # noqa: E402
 from helpers.core.training_options import PRECISIONS, DataArguments, LoraOptions, ModelArguments  # noqa: E402
@@ -52,7 +55,7 @@ from helpers.core.training_options import PRECISIONS, DataArguments, LoraOptions
 # How safetensors and torch.save (whose stream has no errno) say that a file could not be written to its end.
 DISK_FULL = ("No space left", "File too large", "quota exceeded", "PytorchStreamWriter failed", "iostream error", "unexpected pos")
 # How gloo and NCCL say that the process at the other end is no more.
-PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited", "gloo/transport")
 
 
 @dataclass
@@ -113,23 +116,22 @@ def choose_precision(asked: str, bf16: bool, fp16: bool, on_cpu: bool) -> str:
 
 
 def prepare_deepspeed(config_path: str, on_cpu: bool) -> dict | None:
-    """Read a DeepSpeed configuration and join the processes; None, said aloud, where DeepSpeed is missing or not needed."""
-    config = runs.read_json(Path(config_path))
-    if config is None:
-        raise InputError(f"There is no DeepSpeed configuration {config_path}; set DS_CONFIG to a JSON file.")
+    """Read a DeepSpeed configuration and join the processes; None, said aloud, where DeepSpeed cannot be used or is not needed."""
+    config, left_out = deepspeed_start.read_config(Path(config_path), on_cpu)
+    reason = deepspeed_start.why_not()
+    if reason:
+        say(f"Training without DeepSpeed, with torch alone: {reason}.")
+        return None
     if "RANK" not in os.environ:
-        say("Started without torchrun: training without DeepSpeed.")
+        say("Training without DeepSpeed: the run was started without torchrun, as one process.")
         return None
-    try:
-        import deepspeed
-    except ImportError:
-        say("DeepSpeed is not installed: training with torch's DistributedDataParallel instead.")
-        return None
+    for sentence in left_out:
+        say(sentence)
+    import deepspeed
+
     if on_cpu:
         # Its shared-memory operator would be compiled now: a minute, and a compiler. Gloo gives the same numbers.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        for part in ("offload_optimizer", "offload_param"):
-            config.get("zero_optimization", {}).pop(part, None)  # parameters are in the CPU's memory already
     # Before the model is built: ZeRO-3 cuts it up while loading, and must know between how many.
     deepspeed.init_distributed("gloo" if on_cpu else "nccl", auto_mpi_discovery=False)
     return config
@@ -154,7 +156,9 @@ def train(argv: list[str]) -> None:
     logging.set_verbosity_error()
     folder = Path(training.output_dir)
     settings = settings_of(argv, data, asked, training.deepspeed)
-    if runs.read_json(folder / runs.FINISHED) and runs.read_json(folder / runs.SETTINGS) == settings:
+    machines.agree_on_settings(settings)
+    machines.check_folder(folder, saves_checkpoints=training.save_strategy != "no")
+    if gather([runs.read_json(folder / runs.FINISHED) and runs.read_json(folder / runs.SETTINGS) == settings])[0]:
         say(f"{folder} holds this run, finished.")
         return
     check_reporting(training)
@@ -222,6 +226,9 @@ def plain(error: Exception) -> CaptionLabError | None:
                              "checkpoint.")
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
         return TrainingError("The memory is full: use a smaller --per_device_train_batch_size or --gradient_checkpointing true.")
+    if machines.several_machines() and (isinstance(error, torch.distributed.DistError) or any(sign in text for sign in PEER_GONE)):
+        return TrainingError("A process on another machine has ended, or the machine cannot be reached: see what it printed last, then "
+                             "start again on every machine; the run continues from its last checkpoint.")
     return error if isinstance(error, CaptionLabError) else None
 
 

@@ -260,7 +260,7 @@ def test_a_plan_is_its_highest_moment(large):
 
 def test_buffers_are_those_of_the_configuration(large, tmp_path):
     assert kit_buffers(2, 1024).reduce == kit_buffers(3, 1024).reduce == 50_000_000
-    settings = read_settings(FINETUNE / "ds_config_zero3.json", 1024)
+    settings = read_settings(FINETUNE / "ds_config_zero3_offload.json", 1024)
     assert (settings.stage, settings.offload, settings.buffers.reuse) == (3, "all", 1_000_000_000)
     automatic = {"stage": 3, "reduce_bucket_size": "auto", "stage3_prefetch_bucket_size": "auto"}
     assert read_settings({"zero_optimization": automatic}, 100).buffers.reduce == 10_000
@@ -336,7 +336,7 @@ def test_the_command_prints_plans_beside_measurements_and_draws(student, tmp_pat
     assert result.exit_code == 0, result.output
     assert result.stdout.count("full, ZeRO 3, offload all") == 2 and "15.63" in result.stdout and "14.40" in result.stdout
     assert chart.read_bytes().startswith(b"\x89PNG")
-    assert run("--model", student, "--deepspeed", FINETUNE / "ds_config_zero3.json", "--gpus", 2).stdout.count("ZeRO 3, offload all, 2 GPUs") == 2
+    assert run("--model", student, "--deepspeed", FINETUNE / "ds_config_zero3_offload.json", "--gpus", 2).stdout.count("ZeRO 3, offload all, 2 GPUs") == 2
 
 
 @pytest.mark.parametrize(("words", "sentence"), [

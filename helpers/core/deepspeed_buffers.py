@@ -1,6 +1,6 @@
 """The sizes of DeepSpeed's buffers, read from the JSON configuration that the training gets: what the memory planner needs of it.
 
-    finetune/ds_config_zero2.json, ds_config_zero3.json, or any other → Buffers (elements, not bytes)
+    finetune/ds_config_zero2.json, ds_config_zero3_offload.json, or any other → Buffers (elements, not bytes)
 
 Missing values are DeepSpeed's own (deepspeed/runtime/zero/config.py); "auto" is what transformers puts there from the width of the
 language model (transformers/integrations/deepspeed.py).

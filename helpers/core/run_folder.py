@@ -17,7 +17,7 @@ from transformers import Trainer, TrainerCallback, TrainerState
 from helpers.core import runs
 from helpers.core.batches import LengthSampler
 from helpers.core.errors import InputError
-from helpers.core.ranks import barrier, rank, say, world
+from helpers.core.ranks import barrier, gather, rank, say, world
 from helpers.core.training_options import DataArguments, ModelArguments
 
 # Options that say where things lie or what is shown, not what the run ends with.
@@ -66,7 +66,7 @@ def prepare_folder(folder: Path, settings: dict, asked: str | None = None) -> Pa
         folder.mkdir(parents=True, exist_ok=True)
         runs.write_json(folder / runs.SETTINGS, settings)
     barrier()
-    checkpoint = runs.last_complete_checkpoint(folder)
+    checkpoint = gather([runs.last_complete_checkpoint(folder)])[0]  # as the first process sees it, for all
     if asked_path and (checkpoint is None or asked_path.resolve().parent == folder.resolve()):
         checkpoint = asked_path
     if checkpoint:
