@@ -3,7 +3,7 @@
     --model_name_or_path   any image-text model of transformers whose processor has a chat template     loading.py, model_building.py
     --data_path            conversations → every sample checked → encoded one by one when first needed  training_data.py, encoding.py
     batches of like length, of whose tokens only the answers' carry loss                                batches.py
-    transformers' Trainer, under DeepSpeed when `--deepspeed` names a configuration                     this file
+    transformers' Trainer, under DeepSpeed when `--deepspeed` names a configuration                     caption_trainer.py
     --output_dir           progress, checkpoints, the result                                            run_folder.py, runs.py
 
 The files named on the right lie in helpers/core/. Started by finetune_lora.sh and finetune_ds.sh through torchrun, or by hand:
@@ -15,6 +15,7 @@ run is left as it is; with other settings it starts afresh.
 """
 
 import errno
+import hashlib
 import importlib.util
 import os
 import sys
@@ -35,20 +36,23 @@ if __name__ == "__main__":
         os.environ["DS_ACCELERATOR"] = "cpu"  # read by DeepSpeed when it is imported, which transformers does
 
 import torch  # noqa: E402
-from transformers import Trainer, TrainingArguments  # noqa: E402
+from transformers import TrainingArguments  # noqa: E402
 
 from helpers.core.batches import LengthSampler  # noqa: E402
+from helpers.core.caption_trainer import CaptionTrainer  # noqa: E402
 from helpers.core.encoding import collate  # noqa: E402
 from helpers.core.footprint import Footprint  # noqa: E402
 from helpers.core.loading import load_processor  # noqa: E402
 from helpers.core.model_building import build_model, count_learning, digest_learning  # noqa: E402
-from helpers.core.ranks import say, world  # noqa: E402
+from helpers.core.ranks import rank, say, world  # noqa: E402
 from helpers.core.run_folder import EVENTS, RunFolder, best_checkpoint, check_learning, prepare_folder, save_result, settings_of  # noqa: E402
 from helpers.core.training_data import load_data  # noqa: E402
 from helpers.core.training_options import PRECISIONS, DataArguments, LoraOptions, ModelArguments  # noqa: E402
 
 # How safetensors and torch.save (whose stream has no errno) say that a file could not be written to its end.
-DISK_FULL = ("No space left", "PytorchStreamWriter failed", "iostream error", "unexpected pos")
+DISK_FULL = ("No space left", "File too large", "quota exceeded", "PytorchStreamWriter failed", "iostream error", "unexpected pos")
+# How gloo and NCCL say that the process at the other end is no more.
+PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 
 @dataclass
@@ -129,15 +133,6 @@ def prepare_deepspeed(config_path: str, on_cpu: bool) -> dict | None:
     # Before the model is built: ZeRO-3 cuts it up while loading, and must know between how many.
     deepspeed.init_distributed("gloo" if on_cpu else "nccl", auto_mpi_discovery=False)
     return config
-
-
-class CaptionTrainer(Trainer):
-    """transformers' Trainer with the course's sampler."""
-
-    sampler: LengthSampler
-
-    def _get_train_sampler(self, train_dataset=None):
-        return self.sampler
 
 
 def check_reporting(training: Arguments) -> None:
@@ -221,11 +216,26 @@ def train(argv: list[str]) -> None:
 def plain(error: Exception) -> CaptionLabError | None:
     """The one sentence behind an error of the machine: a full disk, too little memory. None for any other error."""
     text = str(error)
-    if getattr(error, "errno", None) == errno.ENOSPC or any(sign in text for sign in DISK_FULL):
-        return ResourceError("The disk is full: free space or choose another OUTPUT_DIR, then start again; the run continues.")
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if getattr(error, "errno", None) in full or any(sign in text for sign in DISK_FULL):
+        return ResourceError("The disk is full (or a limit on files is reached): free space, then start again; the run continues from its last "
+                             "checkpoint.")
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
         return TrainingError("The memory is full: use a smaller --per_device_train_batch_size or --gradient_checkpointing true.")
     return error if isinstance(error, CaptionLabError) else None
+
+
+def complain(sentence: str) -> None:
+    """Print `sentence` on stderr, unless another process of this machine has said the same: most faults meet all of them."""
+    place = os.environ.get("TORCHELASTIC_ERROR_FILE")  # torchrun's own folder for this start, one below it for each process
+    if place:
+        said = Path(place).parent.parent / hashlib.sha256(sentence.encode()).hexdigest()
+        try:
+            said.touch(exist_ok=False)
+        except OSError:  # said already; or the disk is full, and better twice than never
+            if said.exists():
+                return
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -234,9 +244,12 @@ def main() -> int:
         train(sys.argv[1:])
     except Exception as error:
         known = plain(error)
+        if known is None and world() > 1 and any(sign in str(error) for sign in PEER_GONE):
+            print(f"Rank {rank()} ends: another process of this run is gone.", file=sys.stderr, flush=True)
+            return 1
         if known is None:
             raise
-        print(f"{type(known).__name__}: {known}", file=sys.stderr, flush=True)
+        complain(f"{type(known).__name__}: {known}")
         return 1
     finally:
         if torch.distributed.is_initialized() and sys.exc_info()[0] is None:

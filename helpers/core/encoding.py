@@ -17,7 +17,7 @@ Only the answers' tokens (with the token that ends the turn) carry loss. An enco
 
 from collections.abc import Sequence
 
-from helpers.core.conversations import Turn
+from helpers.core.conversations import IMAGE_TAG, Turn
 from helpers.core.errors import InputError
 
 IGNORED = -100  # what torch's cross entropy leaves out
@@ -26,9 +26,12 @@ PER_TOKEN = {"input_ids": None, "labels": IGNORED, "mm_token_type_ids": 0, "toke
 
 
 def render_prompt(processor, turns: Sequence[Turn]) -> str:
-    """The text that the model reads before it answers the last of `turns` (a user's); the picture belongs to the first."""
+    """The text that the model reads before it answers the last of `turns` (a user's). The picture belongs to the first: it comes
+    before the words, or where they have its tag."""
     messages = [{"role": turn.role, "content": [{"type": "text", "text": turn.content}]} for turn in turns]
-    messages[0]["content"].insert(0, {"type": "image"})
+    before, _, after = turns[0].content.rpartition(IMAGE_TAG)
+    words = [{"type": "text", "text": text} if text else None for text in (before, after)]
+    messages[0]["content"] = [part for part in (words[0], {"type": "image"}, words[1]) if part]
     return render(processor, messages, add_generation_prompt=True)
 
 

@@ -50,8 +50,14 @@ def load_weights(model: str, dtype, trust_remote_code: bool = False):
     from transformers import AutoModelForImageTextToText
 
     try:
-        return AutoModelForImageTextToText.from_pretrained(model, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code)
+        weights = AutoModelForImageTextToText.from_pretrained(model, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         if "out of memory" in str(error):
             raise
         raise refuse(model, error) from error
+    # A model is saved under the names that it was loaded from. Under ZeRO-3 transformers notes every renaming that its class knows,
+    # where otherwise it notes those that were needed, and the saved names would be another version's.
+    renamings = getattr(weights, "_weight_conversions", None)
+    if renamings:
+        weights._weight_conversions = [renaming for renaming in renamings if renaming.was_used()]
+    return weights

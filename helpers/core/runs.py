@@ -19,7 +19,7 @@ import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from helpers.core.conversations import load_list, resolve_image
+from helpers.core.conversations import load_list, picture_and_messages, resolve_image
 from helpers.core.errors import InputError
 
 SETTINGS, PROGRESS, FINISHED, COMPLETE, LOG = "settings.json", "progress.jsonl", "run.json", "complete.json", "training.log"
@@ -85,7 +85,7 @@ def digest_data(data: str | Path) -> str:
     entries = load_list(Path(data))
     digest = hashlib.sha256(Path(data).read_bytes())
     for entry in entries:
-        image = entry.get("image") if isinstance(entry, dict) else None
+        image = picture_and_messages(entry)[0] if isinstance(entry, dict) else None
         path = resolve_image(image, Path(data)) if isinstance(image, str) else None
         digest.update(path.read_bytes() if path else b"")
     return digest.hexdigest()
