@@ -12,7 +12,6 @@ machine: what the badge tells is each one's own speed. The parts live in helpers
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -22,16 +21,16 @@ from tempfile import mkdtemp
 import ipywidgets
 import psutil
 
+from helpers.core.chat_answering import Answering
 from helpers.core.chat_decoding import SAMPLING, Decoding
 from helpers.core.chat_models import Models, find_offers
 from helpers.core.chat_parts import Composer, Log, PicturePanel
 from helpers.core.chat_pictures import Choice, Refused, data_uri, gallery_of_photos, gallery_of_scenes, receive, shown, thumbnail, too_large
 from helpers.core.chat_settings import Knobs, ModelBoxes
-from helpers.core.chat_turns import FAILED, LOADING, STOPPED, WRITING, Answer, Conversation, Exchange, Shown
+from helpers.core.chat_turns import Answer, Conversation, Exchange, Shown
 from helpers.core.chat_view import answer_view, exchange_view
 from helpers.core.chat_words import LANGUAGES, words
 from helpers.core.errors import CaptionLabError, InputError
-from helpers.core.images import open_image
 from helpers.core.paths import ROOT
 from helpers.core.profiles import Profile, load_profile
 from helpers.core.prompts import load_prompts
@@ -68,7 +67,8 @@ class Chat:
         self.models, self.gallery = models, {choice.key: choice for choice in gallery}
         self.conversation, self.picture = Conversation(), None
         self._language, self._words = language, words(language)
-        self._turning, self._stop, self._worker = threading.RLock(), threading.Event(), None
+        self._turning = threading.RLock()
+        self.answering = Answering(models, self._show_answer, self._settle)
         self._thumbs: dict[str, str] = {}
         self._with_truth: set[int] = set()
         self._build(decoding)
@@ -238,12 +238,15 @@ class Chat:
         exchange = Exchange(picture.key, question, self._language, decoding.told(), answers, self.knobs.remember.value)
         self.conversation.add(exchange, picture)
         self.composer.busy = True
-        self._stop = threading.Event()
-        index = len(self.conversation.exchanges) - 1
-        for place in range(max(0, index - 1), index + 1):  # the one before is no longer the last
-            self._show_exchange(place)
-        self._worker = threading.Thread(target=self._answer_all, args=(self.conversation, exchange, picture, decoding, self._stop), name="chat", daemon=True)
-        self._worker.start()
+        self._show_latest()
+        self.answering.begin(self.conversation, exchange, picture, decoding, self._words)
+
+    def _settle(self) -> None:
+        """All answers have come to an end."""
+        with self._turning:
+            self.composer.busy = False
+            self._show_models()
+            self._show_latest()
 
     def regenerate(self) -> bool:
         """Ask the last question again, with the settings and systems of now and, when sampling, the next seed."""
@@ -274,13 +277,11 @@ class Chat:
 
     def stop(self) -> None:
         """End the answer that is being written; what is there of it stays."""
-        self._stop.set()
+        self.answering.stop()
 
     def wait(self, timeout: float | None = None) -> Exchange | None:
         """Until the answers are there (or `timeout` seconds): the last exchange, or None."""
-        worker = self._worker
-        if worker is not None:
-            worker.join(timeout)
+        self.answering.wait(timeout)
         return self.conversation.exchanges[-1] if self.conversation.exchanges else None
 
     def clear(self) -> None:
@@ -313,54 +314,6 @@ class Chat:
         else:
             self.show_truth(index)
 
-    # ---- answering, in a thread ----------------------------------------------------------------------------------------
-
-    def _answer_all(self, conversation: Conversation, exchange: Exchange, picture: Shown, decoding: Decoding, stop: threading.Event) -> None:
-        """Let every system answer, one after the other. `conversation` may have been cleared meanwhile: then nothing is shown."""
-        try:
-            image = open_image(picture.jpeg, picture.name)
-            for answer in exchange.answers:
-                if stop.is_set():
-                    answer.state = STOPPED
-                    continue
-                self._answer(conversation, exchange, answer, image, decoding, stop)
-        finally:
-            with self._turning:
-                self.composer.busy = False
-                self._show_models()
-                for index in range(len(self.conversation.exchanges)) if len(self.conversation.exchanges) < 3 else (len(self.conversation.exchanges) - 1,):
-                    self._show_exchange(index)
-
-    def _answer(self, conversation: Conversation, exchange: Exchange, answer: Answer, image, decoding: Decoding, stop: threading.Event) -> None:
-        """One system's answer; whatever goes wrong is told in it, and the chat goes on."""
-        try:
-            answer.state = LOADING
-            self._show_answer(exchange, answer)
-            system = self.models.get(answer.system, stop)
-            if system is None:
-                answer.state = STOPPED
-                return
-            answer.state = WRITING
-            for progress in system.stream(image, conversation.memory(exchange, answer.system), decoding, stop):
-                answer.text, answer.tokens = progress.text, progress.tokens
-                answer.seconds, answer.first_token = progress.seconds, progress.first_token
-                answer.state = progress.end or WRITING
-                self._show_answer(exchange, answer)
-        except CaptionLabError as error:
-            answer.state, answer.why = FAILED, str(error)
-        except Exception as error:
-            answer.state, answer.why = FAILED, self._explain(error)
-            logging.getLogger(__name__).warning("an answer of %s failed", answer.system, exc_info=error)
-        finally:
-            self._show_answer(exchange, answer)
-
-    def _explain(self, error: Exception) -> str:
-        """A sentence for a fault that nobody foresaw, and for memory that ran out, which torch reports in several ways."""
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error):
-            return self._words["out_of_memory"]
-        first = str(error).strip().splitlines()
-        return self._words["unexpected"].format(what=f"{type(error).__name__}: {first[0][:120]}" if first else type(error).__name__)
-
     # ---- showing -------------------------------------------------------------------------------------------------------
 
     def _labels(self) -> dict[str, str]:
@@ -381,8 +334,14 @@ class Chat:
     def _show_exchange(self, index: int) -> None:
         self.log.send({"kind": "exchange", "index": index, "exchange": self._view(index)})
 
+    def _show_latest(self) -> None:
+        """The newest exchange, and the one before, which is the newest no more."""
+        length = len(self.conversation.exchanges)
+        for index in range(max(0, length - 2), length):
+            self._show_exchange(index)
+
     def _show_answer(self, exchange: Exchange, answer: Answer) -> None:
-        if exchange in self.conversation.exchanges[-1:]:
+        if self.conversation.exchanges and self.conversation.exchanges[-1] is exchange:  # else it was cleared meanwhile
             self.log.send({"kind": "answer", "index": len(self.conversation.exchanges) - 1, "column": exchange.answers.index(answer),
                            "answer": answer_view(answer, self._words, self._language, label=self._labels().get(answer.system))})
 

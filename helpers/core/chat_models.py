@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -187,9 +188,11 @@ class Models:
         try:
             if offer.open is not None:
                 return offer.open()
-            base = self._base(offer.model)
-            if offer.adapter is not None:
-                base.add(Path(offer.adapter), key)
+            with warnings.catch_warnings():  # what the libraries tell their programmers is no news for whoever chats
+                warnings.simplefilter("ignore", FutureWarning)
+                base = self._base(offer.model)
+                if offer.adapter is not None:
+                    base.add(Path(offer.adapter), key)
             return StudentSystem(base, key if offer.adapter is not None else None)
         except Exception as error:
             self.failures[key] = str(error) if isinstance(error, CaptionLabError) else f"{type(error).__name__}: {error}"

@@ -13,6 +13,7 @@ here the vision tower) as copies beside the original ones and switches them with
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -45,13 +46,25 @@ def weigh(tensors) -> int:
     return sum({tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}.values())
 
 
+def _inner(name: str) -> str:
+    """What PEFT calls an adapter: it takes a name like "lora" for a part of its own names, and no name with a full stop."""
+    return "adapter-" + name.replace(".", "-")
+
+
 class Base:
     """One loaded model and the adapters that hang in it. One answer at a time, since which adapter counts is the whole model's state."""
 
     def __init__(self, model: str):
         """Raises InputError when `model` is none."""
-        self.source = model
-        self.student = load_student(model)
+        from transformers.utils import logging
+
+        bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # a bar from a background thread would land in whatever cell ran last
+        try:
+            self.source, self.student = model, load_student(model)
+        finally:
+            if bars:
+                logging.enable_progress_bar()
         self.processors: dict[str, object] = {}
         self._speaking = threading.Lock()
 
@@ -69,16 +82,18 @@ class Base:
                 with safe_open(file, "pt") as saved:
                     shapes = {key: tuple(saved.get_slice(key).get_shape()) for key in saved.keys()}
                 if isinstance(self.student.model, PeftModel):
-                    self.student.model.load_adapter(str(adapter), adapter_name=name)
+                    self.student.model.load_adapter(str(adapter), adapter_name=_inner(name))
                 else:
-                    self.student.model = PeftModel.from_pretrained(self.student.model, adapter, adapter_name=name)
+                    self.student.model = PeftModel.from_pretrained(self.student.model, adapter, adapter_name=_inner(name))
             except SafetensorError as error:
                 raise InputError(f"{file.name} of {name} is damaged ({first_line(error)}); train it again.") from error
             except (RuntimeError, ValueError) as error:
                 raise InputError(f"The adapter {name} was trained on another model ({first_line(error)}).") from error
-            state = get_peft_model_state_dict(self.student.model, adapter_name=name)
+            state = get_peft_model_state_dict(self.student.model, adapter_name=_inner(name))
             if {key: tuple(tensor.shape) for key, tensor in state.items()} != shapes:
-                self.student.model.delete_adapter(name)
+                self.student.model.delete_adapter(_inner(name))
+                if not self.processors:
+                    self.student.model = self.student.model.unload()
                 raise InputError(f"The adapter {name} was trained on another model; its tensors do not fit.")
             self.student.model.to(self.student.device).eval()
         self.processors[name] = AutoProcessor.from_pretrained(adapter) if list(adapter.glob("*processor_config.json")) else self.student.processor
@@ -86,13 +101,15 @@ class Base:
     def drop(self, name: str) -> None:
         """Take an adapter out; the model's own weights stay as they are."""
         with self._speaking:
-            self.student.model.delete_adapter(name)
+            self.student.model.delete_adapter(_inner(name))
             self.processors.pop(name)
+            if not self.processors:  # with the last adapter the wrapping goes too: PEFT cannot hang a new one into an empty one
+                self.student.model = self.student.model.unload()
 
     def nbytes(self, name: str | None) -> int:
         """Bytes of the adapter `name`, or of the model without any."""
         tensors = list(self.student.model.named_parameters()) + list(self.student.model.named_buffers())
-        owner = {id(tensor): next((key for key in self.processors if f".{key}." in f"{full}."), None) for full, tensor in tensors}
+        owner = {id(tensor): next((key for key in self.processors if f".{_inner(key)}." in f"{full}."), None) for full, tensor in tensors}
         return weigh(tensor for _, tensor in tensors if owner[id(tensor)] == name)
 
     @contextmanager
@@ -101,11 +118,11 @@ class Base:
         with self._speaking:
             model = self.student.model
             if name is not None:
-                model.set_adapter(name)
+                model.set_adapter(_inner(name))
             off = model.disable_adapter() if name is None and self.processors else nullcontext()
             with off:
                 # PEFT's own `generate` wants an adapter to be active; the model inside has them in its layers all the same.
-                inside = model.get_base_model() if hasattr(model, "get_base_model") else model
+                inside = model.base_model.model if hasattr(model, "peft_config") else model
                 yield Student(inside, self.processors.get(name, self.student.processor), self.student.device, name or self.source)
 
 
@@ -166,17 +183,36 @@ class OwnSystem:
 
 
 def _grow(pieces: Iterator[str], stop: threading.Event) -> Iterator[Progress]:
-    """Pieces of text → what is there so far, until they end or `stop` is set."""
+    """Pieces of text → what is there so far, until they end or `stop` is set; a piece that does not come holds nobody up."""
     asked, text, first, end = time.perf_counter(), "", None, COMPLETE
+    arrived, left = queue.SimpleQueue(), threading.Event()
+
+    def fetch() -> None:
+        try:
+            for piece in pieces:
+                arrived.put(piece)
+                if left.is_set():
+                    break
+            arrived.put(None)
+        except BaseException as error:  # raised again below, where the caller can see it
+            arrived.put(error)
+
+    threading.Thread(target=fetch, name="fetch", daemon=True).start()
     try:
-        for piece in pieces:
-            text += piece
-            first = first or time.perf_counter() - asked
-            yield Progress(text, None, time.perf_counter() - asked, first)
-            if stop.is_set():
-                end = STOPPED
+        while True:
+            try:
+                piece = arrived.get(timeout=0.1)
+            except queue.Empty:
+                piece = ""
+            if isinstance(piece, BaseException):
+                raise piece
+            if piece is None or stop.is_set():
+                end = COMPLETE if piece is None else STOPPED
                 break
+            if piece:
+                text += piece
+                first = first or time.perf_counter() - asked
+                yield Progress(text, None, time.perf_counter() - asked, first)
     finally:
-        if hasattr(pieces, "close"):
-            pieces.close()
+        left.set()
     yield Progress(text.strip(), None, time.perf_counter() - asked, first, end)

@@ -48,7 +48,7 @@ class Shown:
         return f"pictures/{self.key}.jpg"
 
 
-@dataclass
+@dataclass(eq=False)
 class Answer:
     """What one system said. tokens: made, without the one that ends the turn; None where the system does not tell.
 
@@ -70,7 +70,7 @@ class Answer:
         return self.tokens / self.seconds if self.tokens and self.seconds else None
 
 
-@dataclass
+@dataclass(eq=False)
 class Exchange:
     """One question and its answers. language: of the interface when it was asked.  decoding: the settings it was answered with."""
 
