@@ -18,15 +18,13 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import mkdtemp
 
-import ipywidgets
 import psutil
 
 from helpers.core.chat_answering import Answering
 from helpers.core.chat_decoding import SAMPLING, Decoding
+from helpers.core.chat_layout import lay_out
 from helpers.core.chat_models import Models, find_offers
-from helpers.core.chat_parts import Composer, Log, PicturePanel
 from helpers.core.chat_pictures import Choice, Refused, data_uri, gallery_of_photos, gallery_of_scenes, receive, shown, thumbnail, too_large
-from helpers.core.chat_settings import Knobs, ModelBoxes
 from helpers.core.chat_turns import Answer, Conversation, Exchange, Shown
 from helpers.core.chat_view import answer_view, exchange_view
 from helpers.core.chat_words import LANGUAGES, words
@@ -37,7 +35,6 @@ from helpers.core.prompts import load_prompts
 from helpers.core.scenes import draw_scenes
 
 MAX_QUESTION = 2000  # characters
-LANGUAGE_NAMES = {"English": "en", "中文": "zh"}
 
 
 def open_chat(profile: Profile | None = None, results: Path | str = ROOT / "results", *, scenes: int = 8, seed: int = 6, language: str = "en",
@@ -71,8 +68,10 @@ class Chat:
         self.answering = Answering(models, self._show_answer, self._settle)
         self._thumbs: dict[str, str] = {}
         self._with_truth: set[int] = set()
-        self._build(decoding)
-        models.told = self._show_models
+        self.page = page = lay_out(models, decoding, language, self._ticked)
+        self.widget, self.panel, self.log, self.composer, self.boxes, self.knobs = page.widget, page.panel, page.log, page.composer, page.boxes, page.knobs
+        self.switch, self.clear_button, self.save_button = page.switch, page.clear, page.save
+        self._connect()
         self._relabel()
         if gallery:
             self.choose(gallery[0].key)
@@ -81,30 +80,8 @@ class Chat:
 
     # ---- the interface -------------------------------------------------------------------------------------------------
 
-    def _build(self, decoding: Decoding) -> None:
-        """Make the widgets and tie them to the methods below."""
-        self.panel, self.log, self.composer = PicturePanel(), Log(), Composer()
-        self.boxes, self.knobs = ModelBoxes(self.models, self._ticked), Knobs(decoding)
-        self.title = ipywidgets.HTML()
-        self.switch = ipywidgets.ToggleButtons(options=list(LANGUAGE_NAMES.items()), value=self._language)
-        self.clear_button, self.save_button = ipywidgets.Button(), ipywidgets.Button()
-        self.folds = {"models": (ipywidgets.ToggleButton(value=True), self.boxes.widget), "decoding": (ipywidgets.ToggleButton(), self.knobs.widget)}
-        settings = ipywidgets.VBox([ipywidgets.HBox([fold for fold, _ in self.folds.values()]), *(inside for _, inside in self.folds.values())])
-        top = ipywidgets.HBox([self.title, self.clear_button, self.save_button, self.switch])
-        side = ipywidgets.VBox([self.panel])
-        main = ipywidgets.VBox([self.log, self.composer, settings])
-        body = ipywidgets.Box([side, main])
-        self.widget = ipywidgets.VBox([top, body])
-        for widget, name in ((self.widget, "chat"), (top, "top"), (side, "side"), (main, "main"), (body, "body"), (self.title, "title"),
-                             (self.switch, "language"), (settings, "settings"), (self.clear_button, "tool"), (self.save_button, "tool")):
-            widget.add_class(f"captionlab-{name}")
-        for name, (fold, inside) in self.folds.items():
-            fold.add_class("captionlab-tool")
-            fold.add_class(f"captionlab-fold-{name}")
-            fold.observe(lambda change, inside=inside: setattr(inside.layout, "display", None if change["new"] else "none"), "value")
-            inside.layout.display = None if fold.value else "none"
-        self.clear_button.add_class("captionlab-clear")
-        self.save_button.add_class("captionlab-save")
+    def _connect(self) -> None:
+        """Tie the widgets to the methods below."""
         self.panel.on_choose, self.panel.on_upload = self._chosen, self.upload
         self.panel.on_too_large = lambda name: self._refuse(too_large(name))
         self.panel.on_broken = lambda name: self.panel.say(self._words["upload_broken"].format(name=name))
@@ -113,6 +90,7 @@ class Chat:
         self.switch.observe(lambda change: self._set_language(change["new"]), "value")
         self.clear_button.on_click(lambda _: self.clear())
         self.save_button.on_click(lambda _: self._hand_over())
+        self.models.told = self._show_models
 
     @property
     def language(self) -> str:
@@ -138,15 +116,9 @@ class Chat:
     def _relabel(self) -> None:
         """Put every word of the interface into its language."""
         say = self._words
-        self.title.value = f"<h2>{say['title']}</h2>"
-        self.clear_button.description, self.save_button.description = say["clear"], say["save"]
-        for name, (fold, _) in self.folds.items():
-            fold.description = say[name]
-        self.panel.words = self.log.words = self.composer.words = say
-        self.panel.notice = self.composer.notice = ""
+        self.page.show_words(say)
         self.panel.gallery = [{"key": key, "label": choice.title[self._language], "thumb": self._thumb_of(choice)} for key, choice in self.gallery.items()]
         self.composer.suggestions = [[say.get(f"dimension_{name}", name), texts[self._language]] for name, texts in load_prompts().items()]
-        self.knobs.show(say)
         self._show_models()
         if self.picture is not None:
             self._show_picture()

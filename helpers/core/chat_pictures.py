@@ -86,8 +86,12 @@ def receive(data: bytes, name: str) -> Received:
         raise Refused(f"{name} is empty: choose another file.", f"{name} 是空文件：请换一个。")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as header:
-            size, mode, frames = header.size, header.mode, getattr(header, "n_frames", 1)
+            if header.width * header.height > MAX_PIXELS:  # before anything else is asked: a PNG unpacks itself to look for its EXIF
+                raise _too_many_pixels(name)
+            mode, frames = header.mode, getattr(header, "n_frames", 1)
             turned = header.getexif().get(0x0112, 1) not in (0, 1)
+    except Refused:
+        raise
     except Image.DecompressionBombError:
         raise _too_many_pixels(name) from None
     except UnidentifiedImageError:
@@ -95,8 +99,6 @@ def receive(data: bytes, name: str) -> Received:
                       f"{name} 不是可显示的图片：请使用 JPEG、PNG、WebP、GIF、BMP 或 TIFF。") from None
     except Exception as error:  # decoders fed with damaged files raise nearly anything; whatever it is, this file is not taken
         raise _damaged(name) from error
-    if size[0] * size[1] > MAX_PIXELS:
-        raise _too_many_pixels(name)
     try:
         image = open_image(data, name)
     except InputError as error:

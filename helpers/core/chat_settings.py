@@ -138,9 +138,8 @@ class Knobs:
     def show(self, words: Mapping[str, str]) -> None:
         """Names and explanations."""
         mode = self.mode.value
-        with self.mode.hold_trait_notifications():
-            self.mode.options = [(words[BEAM], BEAM), (words[SAMPLING], SAMPLING)]
-            self.mode.value = mode
+        self.mode.options = [(words[BEAM], BEAM), (words[SAMPLING], SAMPLING)]  # which chooses the first
+        self.mode.value = mode
         for name, slider in self.sliders.items():
             slider.description = words[name]
             say(self.hints[name], words[f"{name}_hint"])

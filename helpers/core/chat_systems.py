@@ -158,7 +158,7 @@ class TeacherSystem:
 
     def stream(self, picture, turns: Sequence[Turn], decoding: Decoding, stop: threading.Event) -> Iterator[Progress]:
         """Asks over the line; tokens are not told while streaming. Raises TeacherError when no answer comes."""
-        yield from _grow(self.client.stream(picture, turns[-1].content, **decoding.parameters()), stop)
+        yield from grow(self.client.stream(picture, turns[-1].content, **decoding.parameters()), stop)
 
     def close(self) -> None:
         """End what was started for it."""
@@ -176,13 +176,13 @@ class OwnSystem:
         """The last question's answer: in pieces where the model has them, else all at once. It reads no earlier turns."""
         question = turns[-1].content
         pieces = self.model.stream(picture, question) if hasattr(self.model, "stream") else iter(self.model.describe([picture], question))
-        yield from _grow(pieces, stop)
+        yield from grow(pieces, stop)
 
     def close(self) -> None:
         """Nothing: whoever made the model keeps it."""
 
 
-def _grow(pieces: Iterator[str], stop: threading.Event) -> Iterator[Progress]:
+def grow(pieces: Iterator[str], stop: threading.Event) -> Iterator[Progress]:
     """Pieces of text → what is there so far, until they end or `stop` is set; a piece that does not come holds nobody up."""
     asked, text, first, end = time.perf_counter(), "", None, COMPLETE
     arrived, left = queue.SimpleQueue(), threading.Event()
@@ -207,7 +207,7 @@ def _grow(pieces: Iterator[str], stop: threading.Event) -> Iterator[Progress]:
             if isinstance(piece, BaseException):
                 raise piece
             if piece is None or stop.is_set():
-                end = COMPLETE if piece is None else STOPPED
+                end = STOPPED if stop.is_set() else COMPLETE
                 break
             if piece:
                 text += piece
