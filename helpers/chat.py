@@ -99,6 +99,7 @@ class Chat:
 
     @language.setter
     def language(self, language: str) -> None:
+        """Change every word."""
         if language not in LANGUAGES:
             raise InputError(f"there is no language {language!r}: choose from {', '.join(LANGUAGES)}")
         self.switch.value = language

@@ -126,6 +126,7 @@ class Knobs:
 
     @decoding.setter
     def decoding(self, decoding: Decoding) -> None:
+        """Put the sliders where these settings are."""
         self.mode.value = decoding.mode
         for name, slider in self.sliders.items():
             slider.value = getattr(decoding, name)
