@@ -96,7 +96,7 @@ class Base:
                     self.student.model = self.student.model.unload()
                 raise InputError(f"The adapter {name} was trained on another model; its tensors do not fit.")
             self.student.model.to(self.student.device).eval()
-        self.processors[name] = AutoProcessor.from_pretrained(adapter) if list(adapter.glob("*processor_config.json")) else self.student.processor
+            self.processors[name] = AutoProcessor.from_pretrained(adapter) if list(adapter.glob("*processor_config.json")) else self.student.processor
 
     def drop(self, name: str) -> None:
         """Take an adapter out; the model's own weights stay as they are."""
