@@ -1,0 +1,83 @@
+"""Lets the systems answer a question, one after the other, in a thread, so that whoever asked stays free to press Stop.
+
+    Answering(models, shown, over).begin(conversation, exchange, picture, decoding, words)
+        shown(exchange, answer)   whenever an answer has grown or changed its state; called in the thread
+        over()                    when the last one has ended, however it ended
+
+Whatever goes wrong in one answer is told in that answer: the others, and the next question, go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+
+from helpers.core.chat_decoding import Decoding
+from helpers.core.chat_models import Models
+from helpers.core.chat_turns import FAILED, LOADING, STOPPED, WRITING, Answer, Conversation, Exchange, Shown
+from helpers.core.errors import CaptionLabError
+from helpers.core.images import open_image
+
+
+class Answering:
+    """One question at a time. The caller sees to that: it begins none before `over` was called for the last."""
+
+    def __init__(self, models: Models, shown: Callable[[Exchange, Answer], None], over: Callable[[], None]):
+        self.models, self._shown, self._over = models, shown, over
+        self._stop, self._worker = threading.Event(), None
+
+    def begin(self, conversation: Conversation, exchange: Exchange, picture: Shown, decoding: Decoding, words: Mapping[str, str]) -> None:
+        """Start; returns at once. words: for what goes wrong (`out_of_memory`, `unexpected`)."""
+        self._stop = threading.Event()
+        self._worker = threading.Thread(target=self._run, args=(conversation, exchange, picture, decoding, words, self._stop), name="chat", daemon=True)
+        self._worker.start()
+
+    def stop(self) -> None:
+        """End what is being written; what is there of it stays."""
+        self._stop.set()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Until the last question is answered, or for `timeout` seconds."""
+        if self._worker is not None:
+            self._worker.join(timeout)
+
+    def _run(self, conversation: Conversation, exchange: Exchange, picture: Shown, decoding: Decoding, words: Mapping[str, str],
+             stop: threading.Event) -> None:
+        try:
+            image = open_image(picture.jpeg, picture.name)
+            for answer in exchange.answers:
+                self._answer(conversation, exchange, answer, image, decoding, words, stop)
+        finally:
+            self._over()
+
+    def _answer(self, conversation: Conversation, exchange: Exchange, answer: Answer, image, decoding: Decoding, words: Mapping[str, str],
+                stop: threading.Event) -> None:
+        try:
+            answer.state = LOADING
+            self._shown(exchange, answer)
+            system = self.models.get(answer.system, stop)
+            if system is None:
+                answer.state = STOPPED
+                return
+            answer.state = WRITING
+            for progress in system.stream(image, conversation.memory(exchange, answer.system), decoding, stop):
+                answer.text, answer.tokens = progress.text, progress.tokens
+                answer.seconds, answer.first_token = progress.seconds, progress.first_token
+                answer.state = progress.end or WRITING
+                self._shown(exchange, answer)
+        except CaptionLabError as error:
+            answer.state, answer.why = FAILED, str(error)
+        except Exception as error:
+            answer.state, answer.why = FAILED, explain(error, words)
+            logging.getLogger(__name__).warning("an answer of %s failed", answer.system, exc_info=error)
+        finally:
+            self._shown(exchange, answer)
+
+
+def explain(error: Exception, words: Mapping[str, str]) -> str:
+    """A sentence for a fault that nobody foresaw, and for memory that ran out, which torch reports in several ways."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error):
+        return words["out_of_memory"]
+    first = str(error).strip().splitlines()
+    return words["unexpected"].format(what=f"{type(error).__name__}: {first[0][:120]}" if first else type(error).__name__)
