@@ -2,6 +2,7 @@
 
 import json
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from helpers import cli
 from helpers.core import activations
 from helpers.core.deepspeed_buffers import kit_buffers, read_settings
 from helpers.core.errors import InputError
+from helpers.core.footprint import Footprint, own_bytes, weight_file_bytes
 from helpers.core.memory import CUDA_CONTEXT, PARTS, Setup, largest_picture, plan
 from helpers.core.memory_figure import memory_chart
 from helpers.core.memory_report import measured, published
@@ -67,9 +69,14 @@ def test_adapters_are_counted_as_peft_makes_them(student, large):
         assert made == 5 * read_size(name).adapter_width > 0
 
 
-def autograd_bytes(config: AutoConfig, dtype: torch.dtype, tokens: int) -> int:
-    """Bytes of all tensors, each storage once, that autograd saves in a forward pass beside the parameters."""
-    model = AutoModelForCausalLM.from_config(config).to(dtype).train()
+def autograd_bytes(config: AutoConfig, dtype: torch.dtype, tokens: int, rank: int = 0) -> int:
+    """Bytes of all tensors, each storage once, that autograd saves in a forward pass beside the parameters; rank: of an adapter beside them."""
+    model = AutoModelForCausalLM.from_config(config)
+    if rank:
+        from peft import LoraConfig, get_peft_model
+
+        model = get_peft_model(model, LoraConfig(r=rank, lora_dropout=0.05, target_modules=r".*self_attn\.[qkvo]_proj")).requires_grad_(True)
+    model = model.to(dtype).train()
     own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
     found, alive = {}, []
 
@@ -109,6 +116,14 @@ def test_a_layer_saves_what_the_formula_says(kind, text, wide, dtype):
     tokens = 128
     saved = (autograd_bytes(layer_config(kind, 3), dtype, tokens) - autograd_bytes(layer_config(kind, 1), dtype, tokens)) / 2
     assert activations.text_layer(text, wide, kind == "linear_attention") * tokens == pytest.approx(saved, rel=0.07)
+
+
+@pytest.mark.parametrize(("wide", "dtype"), [(4, torch.float32), (2, torch.bfloat16)])
+def test_an_adapter_saves_what_the_formula_says(wide, dtype):
+    tokens, rank, text = 128, 16, Text(2, 128, 320, 192, 96, 32, normed_heads=True)
+    saved = [(autograd_bytes(layer_config("qwen3", 3), dtype, tokens, r) - autograd_bytes(layer_config("qwen3", 1), dtype, tokens, r)) / 2
+             for r in (0, rank)]
+    assert activations.adapter(text, wide, rank, wide) * tokens == pytest.approx(saved[1] - saved[0], rel=0.07)
 
 
 def test_a_vision_layer_saves_what_the_formula_says(student):
@@ -297,7 +312,6 @@ def test_a_run_records_what_a_plan_is_held_against(student, tmp_path):
 
 def test_a_frozen_part_does_not_keep_the_weights_file(tmp_path):
     import gc
-    from pathlib import Path
 
     from helpers.core.model_building import build_model
     from helpers.core.training_options import LoraOptions, ModelArguments
@@ -314,6 +328,58 @@ def test_a_frozen_part_does_not_keep_the_weights_file(tmp_path):
         pytest.skip("only Linux tells what a process has mapped")
     gc.collect()
     assert str(student) not in maps.read_text()
+
+
+def test_weights_that_are_only_read_count_while_they_are_mapped(tmp_path):
+    import mmap
+
+    if not Path("/proc/self/smaps").is_file():
+        pytest.skip("only Linux tells what a process has mapped")
+    pages, before = 512, weight_file_bytes()
+    for name, counts in (("model.safetensors", True), ("model.bin", False)):
+        (tmp_path / name).write_bytes(bytes(pages * mmap.PAGESIZE))
+        with (tmp_path / name).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
+            assert sum(mapped[:: mmap.PAGESIZE]) == 0  # every page is read
+            assert weight_file_bytes() - before == counts * pages * mmap.PAGESIZE
+            for page in range(pages):  # what is written to becomes the process's own
+                mapped[page * mmap.PAGESIZE] = 1
+            assert weight_file_bytes() == before
+    assert weight_file_bytes() == before
+    assert weight_file_bytes(tmp_path / "no_smaps") == 0
+
+
+def test_a_footprint_holds_the_weights_that_are_only_read(tmp_path):
+    from safetensors.torch import save_file
+
+    if not Path("/proc/self/smaps").is_file():
+        pytest.skip("only Linux tells what a process has mapped")
+    wide = 2**24
+    save_file({"weight": torch.ones(wide)}, tmp_path / "model.safetensors")
+    footprint = Footprint()
+    footprint.device, footprint.base = "cpu", own_bytes(footprint.process)
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        weight = file.get_tensor("weight")
+    assert weight.sum() == wide
+    record = footprint.finish()
+    assert record["peak"][0] - record["base"][0] == pytest.approx(4 * wide, rel=0.15)
+
+
+@pytest.mark.parametrize(("decay", "groups"), [(0.0, 1), (0.1, 2)])
+def test_one_optimizer_group_where_nothing_tells_two_apart(decay, groups, tmp_path):
+    from transformers import TrainingArguments
+
+    from helpers.core.caption_trainer import CaptionTrainer
+
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
+    arguments = TrainingArguments(tmp_path, weight_decay=decay, learning_rate=0.5, report_to="none", use_cpu=True)
+    optimizer = CaptionTrainer(model=model, args=arguments).create_optimizer()
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [decay, 0.0][:groups]
+    learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    assert len(learned) == 4 and {id(parameter) for parameter in learned} == {id(parameter) for parameter in model.parameters()}
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    model(torch.ones(2, 4)).pow(2).sum().backward()
+    optimizer.step()
+    assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
 
 
 def test_the_chart_stacks_the_parts(large):

@@ -150,9 +150,12 @@ def plan(size: ModelSize, setup: Setup) -> Plan:
     wide = WIDTHS[setup.precision]
     tokens = setup.micro_batch * setup.sequence_length
     patches = setup.micro_batch * (size.views if setup.views is None else setup.views) * (setup.patches or largest_picture(size, setup))
-    kept = activations.saved(size, tokens, patches, wide, setup.checkpointing)
+    mask = 1 if setup.device == "cuda" else wide
+    lora = setup.strategy == "lora"
+    beside = tuple(activations.adapter(size.text, wide, setup.rank, mask, linear) if lora else 0 for linear in (False, True))
+    kept = activations.saved(size, tokens, patches, wide, setup.checkpointing, beside)
     moments["forward"]["activations"] = kept + activations.loss(size, tokens)
-    moments["backward"]["activations"] = kept + activations.recomputed(size, tokens, patches, wide, setup.checkpointing)
+    moments["backward"]["activations"] = kept + activations.recomputed(size, tokens, patches, wide, setup.checkpointing, beside)
     framework = CUDA_CONTEXT if setup.device == "cuda" else 0
     whole = {name: {part: int(parts.get(part, framework if part == "framework" else 0)) for part in PARTS}
              for name, parts in moments.items()}
