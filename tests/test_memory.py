@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from helpers import cli
 from helpers.core import activations
-from helpers.core.deepspeed_buffers import kit_buffers, read_settings
+from helpers.core.deepspeed_buffers import Buffers, kit_buffers, read_settings
 from helpers.core.errors import InputError
 from helpers.core.footprint import Footprint, own_bytes, weight_file_bytes
 from helpers.core.memory import CUDA_CONTEXT, PARTS, Setup, largest_picture, plan
@@ -264,6 +264,20 @@ def test_what_costs_less_is_planned_as_less(large):
     assert total("full", 2, gpus=2) > total("lora", 2, gpus=2) > total("lora", 2, gpus=2, copies=False)
     assert total("lora", 2) > total("lora", 2, tune_vision=False)
     assert total("full", 2, checkpointing=False) > total("full", 2) and total("full", 2, micro_batch=2) > total("full", 2)
+
+
+def test_a_bucket_is_reduced_when_what_filled_it_has_let_go(large):
+    def backward(bucket: int):
+        one = plan(large, Setup("full", 2, gpus=2, checkpointing=False, buffers=Buffers(reduce=bucket)))
+        tokens = one.setup.sequence_length
+        return one, one.moments["backward"], one.moments["forward"]["activations"] - activations.loss(large, tokens)
+
+    one, all_at_once, _ = backward(10**10)
+    assert all_at_once["activations"] == 0 and all_at_once["buffers"] == 2 * (10**10 + one.trained)
+    one, often, kept = backward(3 * 10**8)  # larger than the words' embeddings
+    assert one.size.largest_parameter < 3 * 10**8 < one.trained / 2
+    assert often["activations"] in [pytest.approx((1 - number * 3e8 / one.trained) * kept, rel=1e-6) for number in (1, 2)]
+    assert often["buffers"] == 2 * 2 * 3 * 10**8
 
 
 def test_a_plan_is_its_highest_moment(large):

@@ -62,9 +62,9 @@ class Footprint:
         import torch
 
         if "deepspeed" in sys.modules:
-            # DeepSpeed loads it when its engine first calls what is not to be compiled (deepspeed/runtime/compiler.py, lazy_disable):
-            # some 50 MiB of libraries, which are no part of the model.
-            import torch._dynamo  # noqa: F401
+            # Its engine loads this, and with it torch's compiler (runtime/zero/utils.py, is_zero_supported_optimizer; torch.compile in
+            # muon/original_muon.py): some 50 MiB of libraries, which are no part of the model.
+            import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
 
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.batch: dict[str, int] = {}
