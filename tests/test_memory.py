@@ -324,6 +324,9 @@ def test_the_chart_stacks_the_parts(large):
         bars = [bar for bar in axes.patches if round(bar.get_x() + bar.get_width() / 2) == position]
         assert sum(bar.get_height() for bar in bars) == pytest.approx(one.total / 2**30)
     assert any("at update" in label.get_text() for label in axes.get_xticklabels())
+    assert "8 GPUs" in axes.get_xticklabels()[1].get_text()
+    processes = memory_chart([plan(large, Setup(gpus=2, precision="fp32", device="cpu"))]).axes[0]
+    assert "2 processes" in processes.get_xticklabels()[0].get_text()  # a CPU's run has no GPUs
     with pytest.raises(InputError, match="no plan to draw"):
         memory_chart([])
 
