@@ -331,18 +331,32 @@ def test_the_chart_stacks_the_parts(large):
         memory_chart([])
 
 
-def run(*words: object):
-    """The command in this process."""
-    return CliRunner().invoke(cli.app, ["plan", *(str(word) for word in words)], env={"COLUMNS": "200"})
+def run(*words: object, columns: int = 200):
+    """The command in this process, in a terminal of so many columns."""
+    return CliRunner().invoke(cli.app, ["plan", *(str(word) for word in words)], env={"COLUMNS": str(columns)})
+
+
+def headings(page: str) -> list[tuple[str, ...]]:
+    """The headings of the plans' columns, line by line."""
+    lines = [[cell.strip() for cell in line.strip("┃").split("┃")][1:] for line in page.split("The planner beside")[0].splitlines() if line.startswith("┃")]
+    return list(zip(*lines))
 
 
 def test_the_command_prints_plans_beside_measurements_and_draws(student, tmp_path):
     chart = tmp_path / "plan.png"
     result = run("--model", student, "--strategy", "full", "--zero", 3, "--offload", "all", "--gpus", "1,2", "--chart", chart)
     assert result.exit_code == 0, result.output
-    assert result.stdout.count("full, ZeRO 3, offload all") == 2 and "15.63" in result.stdout and "14.40" in result.stdout
+    assert headings(result.stdout) == [("full", "ZeRO 3", "offload", "all", "1 GPU"), ("full", "ZeRO 3", "offload", "all", "2 GPUs")]
+    assert "15.63" in result.stdout and "14.40" in result.stdout
     assert chart.read_bytes().startswith(b"\x89PNG")
-    assert run("--model", student, "--deepspeed", FINETUNE / "ds_config_zero3_offload.json", "--gpus", 2).stdout.count("ZeRO 3, offload all, 2 GPUs") == 2
+    configured = run("--model", student, "--deepspeed", FINETUNE / "ds_config_zero3_offload.json", "--gpus", 2).stdout
+    assert headings(configured) == [(name, "ZeRO 3", "offload", "all", "2 GPUs") for name in ("LoRA", "full")]
+
+
+def test_nothing_is_cut_off_in_a_terminal_of_eighty_columns(student):
+    page = run("--model", student, "--zero", 2, "--offload", "optimizer", "--gpus", "1,2,4,8", columns=80).stdout
+    assert "…" not in page and page.count("communication buffers") == 2  # eight plans, four beside each other
+    assert all(len(line) <= 80 for line in page.split("Published:")[0].splitlines())
 
 
 @pytest.mark.parametrize(("words", "sentence"), [
