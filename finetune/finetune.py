@@ -21,6 +21,7 @@ import hashlib
 import importlib.util
 import os
 import sys
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -247,6 +248,7 @@ def complain(sentence: str) -> None:
 
 def main() -> int:
     """The command. Prints what went wrong as one line "ErrorType: sentence" and returns the exit code."""
+    warnings.filterwarnings("ignore", "`gradient_checkpointing", FutureWarning)  # transformers 5 keeps the name
     try:
         train(sys.argv[1:])
     except Exception as error:

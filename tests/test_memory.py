@@ -324,22 +324,39 @@ def test_the_chart_stacks_the_parts(large):
         bars = [bar for bar in axes.patches if round(bar.get_x() + bar.get_width() / 2) == position]
         assert sum(bar.get_height() for bar in bars) == pytest.approx(one.total / 2**30)
     assert any("at update" in label.get_text() for label in axes.get_xticklabels())
+    assert "8 GPUs" in axes.get_xticklabels()[1].get_text()
+    processes = memory_chart([plan(large, Setup(gpus=2, precision="fp32", device="cpu"))]).axes[0]
+    assert "2 processes" in processes.get_xticklabels()[0].get_text()  # a CPU's run has no GPUs
     with pytest.raises(InputError, match="no plan to draw"):
         memory_chart([])
 
 
-def run(*words: object):
-    """The command in this process."""
-    return CliRunner().invoke(cli.app, ["plan", *(str(word) for word in words)], env={"COLUMNS": "200"})
+def run(*words: object, columns: int = 200):
+    """The command in this process, in a terminal of so many columns."""
+    return CliRunner().invoke(cli.app, ["plan", *(str(word) for word in words)], env={"COLUMNS": str(columns)})
+
+
+def headings(page: str) -> list[tuple[str, ...]]:
+    """The headings of the plans' columns, line by line."""
+    lines = [[cell.strip() for cell in line.strip("┃").split("┃")][1:] for line in page.split("The planner beside")[0].splitlines() if line.startswith("┃")]
+    return list(zip(*lines))
 
 
 def test_the_command_prints_plans_beside_measurements_and_draws(student, tmp_path):
     chart = tmp_path / "plan.png"
     result = run("--model", student, "--strategy", "full", "--zero", 3, "--offload", "all", "--gpus", "1,2", "--chart", chart)
     assert result.exit_code == 0, result.output
-    assert result.stdout.count("full, ZeRO 3, offload all") == 2 and "15.63" in result.stdout and "14.40" in result.stdout
+    assert headings(result.stdout) == [("full", "ZeRO 3", "offload", "all", "1 GPU"), ("full", "ZeRO 3", "offload", "all", "2 GPUs")]
+    assert "15.63" in result.stdout and "14.40" in result.stdout
     assert chart.read_bytes().startswith(b"\x89PNG")
-    assert run("--model", student, "--deepspeed", FINETUNE / "ds_config_zero3_offload.json", "--gpus", 2).stdout.count("ZeRO 3, offload all, 2 GPUs") == 2
+    configured = run("--model", student, "--deepspeed", FINETUNE / "ds_config_zero3_offload.json", "--gpus", 2).stdout
+    assert headings(configured) == [(name, "ZeRO 3", "offload", "all", "2 GPUs") for name in ("LoRA", "full")]
+
+
+def test_nothing_is_cut_off_in_a_terminal_of_eighty_columns(student):
+    page = run("--model", student, "--zero", 2, "--offload", "optimizer", "--gpus", "1,2,4,8", columns=80).stdout
+    assert "…" not in page and page.count("communication buffers") == 2  # eight plans, four beside each other
+    assert all(len(line) <= 80 for line in page.split("Published:")[0].splitlines())
 
 
 @pytest.mark.parametrize(("words", "sentence"), [
