@@ -26,9 +26,12 @@ def own_bytes(process) -> int:
     return memory.rss - getattr(memory, "shared", 0)
 
 
-def resident_peak() -> int:
-    """The most bytes of main memory that this process ever had resident (getrusage(2))."""
-    import resource
+def resident_peak(process) -> int:
+    """The most bytes of main memory that this process, a `psutil.Process`, ever had resident (getrusage(2); on Windows psutil knows)."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return process.memory_info().peak_wset
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
@@ -78,7 +81,7 @@ class Footprint:
         if self.device == "cuda":
             own = (0, torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved(), self.batch)
         else:
-            own = (self.base, max(self.peak, own_bytes(self.process)), resident_peak(), self.batch)
+            own = (self.base, max(self.peak, own_bytes(self.process)), resident_peak(self.process), self.batch)
         everyone: list = [own]
         if torch.distributed.is_initialized():
             everyone = [None] * torch.distributed.get_world_size()
