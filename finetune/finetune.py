@@ -58,6 +58,7 @@ from helpers.core.run_folder import (  # noqa: E402
     prepare_folder,
     save_result,
     settings_of,
+    sharding_of,
 )
 from helpers.core.training_data import load_data  # noqa: E402
 from helpers.core.training_options import PRECISIONS, DataArguments, LoraOptions, ModelArguments, read_options  # noqa: E402
@@ -125,7 +126,7 @@ def choose_precision(asked: str, bf16: bool, fp16: bool, on_cpu: bool) -> str:
 
 def prepare_deepspeed(config_path: str, on_cpu: bool) -> dict | None:
     """Read a DeepSpeed configuration and join the processes; None, said aloud, where DeepSpeed cannot be used or is not needed."""
-    config, left_out = deepspeed_start.read_config(Path(config_path), on_cpu)
+    config, changed = deepspeed_start.read_config(Path(config_path), on_cpu)
     reason = deepspeed_start.why_not()
     if reason:
         say(f"Training without DeepSpeed, with torch alone: {reason}.")
@@ -133,7 +134,7 @@ def prepare_deepspeed(config_path: str, on_cpu: bool) -> dict | None:
     if "RANK" not in os.environ:
         say("Training without DeepSpeed: the run was started without torchrun, as one process.")
         return None
-    for sentence in left_out:
+    for sentence in changed:
         say(sentence)
     import deepspeed
 
@@ -185,8 +186,8 @@ def train(argv: list[str]) -> None:
     footprint = Footprint()
     set_seed(training.seed)
     model = build_model(asked, lora, training.precision)
-    learning = digest_learning(model)
-    check_learning(checkpoint, learning)
+    learning, sharding = digest_learning(model), sharding_of(training.deepspeed)
+    check_learning(checkpoint, learning, sharding)
     sizes = checkpoint_bytes(count_learning(model), count_saved(model), bool(training.deepspeed), training.precision)
     check_room(folder, *sizes, saves_checkpoints=training.save_strategy != "no", keep_best=training.keep_best)
 
@@ -194,7 +195,7 @@ def train(argv: list[str]) -> None:
     per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * world()
     sampler = LengthSampler([sum(len(turn.content) for turn in s.turns) for s in train_set.samples], per_step, training.seed)
     seconds_before = runs.read_json(checkpoint / runs.COMPLETE)["seconds"] if checkpoint else 0.0
-    log = RunFolder(folder, sampler, seconds_before, {"model": settings["model"], "learning": learning}, training.keep_best)
+    log = RunFolder(folder, sampler, seconds_before, {"model": settings["model"], "learning": learning, "sharding": sharding}, training.keep_best)
 
     def collate_and_see(samples: list) -> dict:
         batch = collate(samples, processor.tokenizer.pad_token_id, "right")
@@ -211,6 +212,8 @@ def train(argv: list[str]) -> None:
     # 5. The result.
     seconds = log.seconds()
     best = best_checkpoint(folder, trainer.state) if training.keep_best else None
+    if training.keep_best and not best:
+        say("The checkpoint with the lowest evaluation loss is not there any more: the result holds the last weights.")
     memory = footprint.finish(
         precision=training.precision, checkpointing=training.gradient_checkpointing, rank=lora.lora_r, tune_vision=asked.tune_vision,
     )

@@ -107,17 +107,33 @@ def check_checkpoint(checkpoint: Path, model: str) -> None:
         raise InputError(f"--resume_from_checkpoint {checkpoint} is of another model: give the model it was trained from, or leave it out.")
 
 
-def check_learning(checkpoint: Path | None, learning: str) -> None:
-    """Raise InputError when `checkpoint` was written by a run in which something else learned (see `digest_learning`)."""
-    written = (runs.read_json(checkpoint / runs.COMPLETE) or {}).get("learning", learning) if checkpoint else learning
-    if written != learning:
+def sharding_of(deepspeed: dict | None) -> str:
+    """How a run cuts its optimizer's states up, in words: DeepSpeed can only put them together as it took them apart."""
+    if not deepspeed:
+        return "without DeepSpeed"
+    return f"under ZeRO {deepspeed.get('zero_optimization', {}).get('stage', 0)} on {world()} process{'es' * (world() > 1)}"
+
+
+def check_learning(checkpoint: Path | None, learning: str, sharding: str) -> None:
+    """Raise InputError when `checkpoint` was written by a run in which something else learned (see `digest_learning`), or which cut it up
+    otherwise (see `sharding_of`)."""
+    written = (runs.read_json(checkpoint / runs.COMPLETE) or {}) if checkpoint else {}
+    if written.get("sharding", sharding) != sharding:
+        raise InputError(f"{checkpoint} was written {written['sharding']}, and this run trains {sharding}: start it as that one was, or leave "
+                         "the checkpoint out.")
+    if written.get("learning", learning) != learning:
         raise InputError(f"{checkpoint} was written by a run in which other parts learned (LoRA or full, rank, frozen parts): "
                          "give the settings it was trained with, or leave it out.")
 
 
 def best_checkpoint(folder: Path, state: TrainerState) -> Path | None:
-    """The checkpoint in `folder` with the lowest evaluation loss so far, as the Trainer's state names it; None before there is one."""
-    return folder / Path(state.best_model_checkpoint).name if state.best_model_checkpoint else None
+    """The checkpoint with the lowest evaluation loss so far, as the Trainer's state names it; None before there is one, or when it is gone.
+
+    It lies in `folder`, also where that was moved since, or where the run that is being continued left it.
+    """
+    named = Path(state.best_model_checkpoint) if state.best_model_checkpoint else None
+    places = (folder / named.name, named) if named else ()
+    return next((place for place in places if (place / runs.COMPLETE).is_file()), None)
 
 
 class RunFolder(TrainerCallback):
