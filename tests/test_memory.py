@@ -2,8 +2,10 @@
 
 import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 from safetensors import safe_open
@@ -12,7 +14,7 @@ from typer.testing import CliRunner
 from helpers import cli
 from helpers.core.deepspeed_buffers import kit_buffers, read_settings
 from helpers.core.errors import InputError
-from helpers.core.footprint import resident_peak
+from helpers.core.footprint import resident_peak, weights_in_file
 from helpers.core.memory import CUDA_CONTEXT, PARTS, Setup, largest_picture, plan
 from helpers.core.memory_figure import memory_chart
 from helpers.core.memory_report import measured, published
@@ -174,6 +176,24 @@ def test_a_run_records_what_a_plan_is_held_against(student, tmp_path):
         measured(tmp_path / "run")
 
 
+def test_weights_that_stay_in_their_file_count_once_they_are_read(tmp_path):
+    """They are an adapter's base: private pages of the file, of which the process's own bytes say nothing."""
+    from helpers.core.loading import load_weights
+
+    process = psutil.Process()
+    if not Path("/proc/self/smaps").is_file():
+        pytest.skip("only Linux tells what a process has mapped")
+    before = weights_in_file(process)
+    model = load_weights(str(make_student(tmp_path / "student")), torch.float32)
+    values = [parameter for parameter in model.parameters() if parameter.detach().sum() is not None]  # read
+    size = sum(parameter.nbytes for parameter in values)
+    assert weights_in_file(process) - before == pytest.approx(size, rel=0.05)
+    with torch.no_grad():
+        for parameter in values:
+            parameter.add_(1)  # written: now pages of the process's own
+    assert weights_in_file(process) - before < 0.1 * size
+
+
 def test_where_getrusage_is_missing_psutil_knows_the_peak(monkeypatch):
     """As on Windows, where training ended with an ImportError before its result was written."""
     windows = SimpleNamespace(memory_info=lambda: SimpleNamespace(peak_wset=123))
@@ -184,7 +204,6 @@ def test_where_getrusage_is_missing_psutil_knows_the_peak(monkeypatch):
 
 def test_a_frozen_part_does_not_keep_the_weights_file(tmp_path):
     import gc
-    from pathlib import Path
 
     from helpers.core.model_building import build_model
     from helpers.core.training_options import LoraOptions, ModelArguments

@@ -54,8 +54,7 @@ def measured(run: str | Path) -> Comparison:
     """The planner beside a finished run: its folder, or the run.json in it.
 
     Of the ranks, the one that took most counts. On a CPU that is memory beyond what the process had before the model was built, mapped
-    files left out;
-    on a GPU what torch's allocator handed out, which the plan's CUDA context is no part of.
+    files left out but for the weights'; on a GPU what torch's allocator handed out, which the plan's CUDA context is no part of.
     Raises: InputError for a folder without a finished run, or one that recorded no memory of its ranks.
     """
     folder = Path(run).parent if Path(run).name == "run.json" else Path(run)

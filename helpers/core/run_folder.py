@@ -91,7 +91,7 @@ def check_room(folder: Path, checkpoint: int, weights: int, saves_checkpoints: b
     """
     most = 2 + keep_best if saves_checkpoints else 0
     need = max(0, most - len(runs.checkpoints(folder))) * checkpoint or weights
-    free = gather([shutil.disk_usage(folder).free])[0]
+    free = gather([shutil.disk_usage(folder).free if rank() == 0 else 0])[0]  # another machine may have no such folder
     if free < need:
         what, way_out = (f"{most} checkpoints", ", or save none (--save_strategy no)") if most else ("the weights", "")
         raise ResourceError(f"{folder} has {free / 2**20:.0f} MiB free, and {what} of this run need about {need / 2**20:.0f} more: "
