@@ -67,7 +67,8 @@ def explain(log: Path, start: int, code: int) -> errors.CaptionLabError:
                              "it again; it continues from its last checkpoint.")
     killed = re.search(r"(?:was ended by signal |exitcode\s*:\s*-)(\d+)", text)
     what = f"a process was ended by signal {killed[1]} (9 often means that memory ran out)" if killed else f"exit code {code}"
-    noise = re.compile(r"^\s*$|^[EWI]\d{4} |^=+$|^-+$|^(\[rank\d+\]:)?[\s^~]*$|site-packages/torch/distributed|Loading weights:|FutureWarning|warnings\.warn")
+    noise = re.compile(r"^\s*$|^[EWI]\d{4} |^=+$|^-+$|^(\[rank\d+\]:)?[\s^~]*$|site-packages/torch/distributed|Loading weights:|"
+                       r"FutureWarning|warnings\.warn")
     tail = [line for line in text.splitlines() if not noise.search(line)][-LOG_TAIL:]
     return TrainingError(f"The training run stopped: {what}. Launch it again and it continues from its last checkpoint. "
                          f"The end of {log}:\n" + "\n".join(tail))
