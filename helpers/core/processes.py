@@ -37,7 +37,9 @@ def die_with_parents() -> None:
             time.sleep(WATCH_SECONDS)
         if os.getppid() == parent:
             os.kill(parent, signal.SIGTERM)  # torchrun, whose owner is gone
-        if os.environ.get("RANK", "0") == "0":  # the others would say the same
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(4 * WATCH_SECONDS)  # the first says it for all, and must not break off at a peer that is gone before it has noticed
+        else:
             print("error: the process that started this run is gone, so it ends; the same command continues from its last checkpoint.",
                   file=sys.stderr, flush=True)
         os._exit(1)
