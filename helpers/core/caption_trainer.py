@@ -16,7 +16,7 @@ from helpers.core.batches import LengthSampler
 from helpers.core.encoding import IGNORED
 from helpers.core.errors import TrainingError
 
-REMEDY = ("start again with a smaller --learning_rate (or --bf16 true instead of --fp16 true); a loss that is none from the first step on "
+REMEDY = ("start again with a smaller --learning_rate (in fp16, with --precision bf16 or fp32); a loss that is none from the first step on "
           "means that the model's weights are damaged")
 
 

@@ -4,9 +4,9 @@
     each batch                  footprint.see(batch)    the largest one is remembered; the first one starts the measurement of the steps
     after training              footprint.finish(…)     →  {"device", "base", "peak", "resident", "batch", …}, the same in every process
 
-On a CPU, `base` and `peak` are bytes of the process's own resident memory, without pages of files that it mapped (weights are loaded so,
-and the system can drop them at any time); the peak is the highest of samples taken every ten milliseconds during the steps, since the
-system keeps a high-water mark only of all pages together. That mark is `resident`. On a GPU, `peak` is what torch's allocator handed out at
+On a CPU, `base` and `peak` are bytes of the process's own resident memory, without pages of files that it mapped, such as libraries; only
+those of weights that stay in their file (an adapter's base) count, since every step reads them. The peak is the highest of samples taken
+every ten milliseconds during the steps, since the system keeps a high-water mark only of all pages together. That mark is `resident`. On a GPU, `peak` is what torch's allocator handed out at
 most during the steps, `resident` what it took from the device, and `base` is zero: the CUDA context is outside of both. Each is a list of
 one number a rank.
 """
@@ -26,9 +26,19 @@ def own_bytes(process) -> int:
     return memory.rss - getattr(memory, "shared", 0)
 
 
-def resident_peak() -> int:
-    """The most bytes of main memory that this process ever had resident (getrusage(2))."""
-    import resource
+def weights_in_file(process) -> int:
+    """Resident bytes of mapped safetensors files: weights that stay as they were loaded, which every step reads (only Linux tells)."""
+    if not hasattr(process, "memory_maps") or not sys.platform.startswith("linux"):
+        return 0
+    return sum(mapping.rss - mapping.anonymous for mapping in process.memory_maps() if mapping.path.endswith(".safetensors"))
+
+
+def resident_peak(process) -> int:
+    """The most bytes of main memory that this process, a `psutil.Process`, ever had resident (getrusage(2); on Windows psutil knows)."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return process.memory_info().peak_wset
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
@@ -78,7 +88,8 @@ class Footprint:
         if self.device == "cuda":
             own = (0, torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved(), self.batch)
         else:
-            own = (self.base, max(self.peak, own_bytes(self.process)), resident_peak(), self.batch)
+            peak = max(self.peak, own_bytes(self.process)) + weights_in_file(self.process)
+            own = (self.base, peak, resident_peak(self.process), self.batch)
         everyone: list = [own]
         if torch.distributed.is_initialized():
             everyone = [None] * torch.distributed.get_world_size()

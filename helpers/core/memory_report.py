@@ -54,8 +54,7 @@ def measured(run: str | Path) -> Comparison:
     """The planner beside a finished run: its folder, or the run.json in it.
 
     Of the ranks, the one that took most counts. On a CPU that is memory beyond what the process had before the model was built, mapped
-    files left out;
-    on a GPU what torch's allocator handed out, which the plan's CUDA context is no part of.
+    files left out but for the weights'; on a GPU what torch's allocator handed out, which the plan's CUDA context is no part of.
     Raises: InputError for a folder without a finished run, or one that recorded no memory of its ranks.
     """
     folder = Path(run).parent if Path(run).name == "run.json" else Path(run)
@@ -75,7 +74,16 @@ def measured(run: str | Path) -> Comparison:
     )
     foreseen = plan(size, setup)
     took = max(peak - base for peak, base in zip(record["peak"], record["base"], strict=True))
-    return Comparison(str(folder), foreseen, foreseen.total - foreseen.parts["framework"], took)
+    return Comparison(str(folder) + learned_otherwise(foreseen, done.trained_parameters), foreseen,
+                      foreseen.total - foreseen.parts["framework"], took)
+
+
+def learned_otherwise(foreseen: Plan, trained: int | None) -> str:
+    """What to say behind a run's name where it trained other parameters than its plan counts: options that a plan does not know, such as
+    --freeze, --tune_llm false or other layers for LoRA, make the two no pair."""
+    if trained is None or abs(trained - foreseen.trained) <= 0.01 * foreseen.trained:
+        return ""
+    return f" (trained {trained / 1e6:.4g} M parameters, planned for {foreseen.trained / 1e6:.4g} M)"
 
 
 def plan_command(model: str, strategies: Sequence[str], gpus: str, settings: dict, deepspeed: Path | None = None, runs: Sequence[Path] = (),

@@ -105,4 +105,14 @@ def digest_learning(model) -> str:
 
 def count_learning(model) -> int:
     """How many parameters learn, on all processes together."""
-    return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters() if parameter.requires_grad)
+    return sum(_size(parameter) for parameter in model.parameters() if parameter.requires_grad)
+
+
+def count_saved(model) -> int:
+    """How many parameters the result holds: those that learn of an adapter, else all."""
+    return count_learning(model) if hasattr(model, "peft_config") else sum(map(_size, model.parameters()))
+
+
+def _size(parameter) -> int:
+    """The numbers in a parameter, also in one that ZeRO-3 has cut up."""
+    return getattr(parameter, "ds_numel", parameter.numel())

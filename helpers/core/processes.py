@@ -1,7 +1,7 @@
 """Processes that never outlive the one who started them, and ports that are free.
 
-A training run is a small tree: the caller (a notebook, the course) → the shell script, which becomes torchrun → one rank per
-device. Each rank has a session of its own, so a signal to the caller's group does not reach it, and a killed caller can warn
+A training run is a small tree: the caller (a notebook, the course) → the shell script, which becomes torchrun (finetune/start.py) →
+one rank per device. Each rank has a session of its own, so a signal to the caller's group does not reach it, and a killed caller can warn
 nobody. Therefore every rank keeps watch itself: when its parent, or the caller named in `OWNER_VARIABLE`, is gone, it ends.
 """
 
