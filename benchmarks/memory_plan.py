@@ -68,7 +68,8 @@ def main() -> None:
     print_plans([], comparisons)
     for line in lines:
         peer = line["deepspeed_error_percent"]
-        print(f"{line['run']}, {line['processes']} processes: planner {line['error_percent']:+.1f} %" + ("" if peer is None else f", DeepSpeed's estimator {peer:+.1f} %"))
+        print(f"{line['run']}, {line['processes']} processes: planner {line['error_percent']:+.1f} %"
+              + ("" if peer is None else f", DeepSpeed's estimator {peer:+.1f} %"))
     (options.out / "memory_plan.json").write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
 
 

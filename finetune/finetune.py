@@ -8,7 +8,8 @@
     several machines agree on settings and folder before the first step                                 machines.py
     --output_dir           progress, checkpoints, the result                                            run_folder.py, runs.py
 
-The files named on the right lie in helpers/core/. Started by finetune_lora.sh and finetune_ds.sh through torchrun, or by hand:
+The files named on the right lie in helpers/core/. Started by finetune_lora.sh and finetune_ds.sh through start.py,
+which is torchrun, or by hand:
 
     torchrun --nproc-per-node 2 finetune/finetune.py --model_name_or_path … --data_path train.json --output_dir output …
 
@@ -16,18 +17,18 @@ Started again with the same settings, it continues from its last complete checkp
 run is left as it is; with other settings it starts afresh.
 """
 
-import errno
 import hashlib
 import importlib.util
 import os
 import sys
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository, when `helpers` is not installed
 
 from helpers.core import deepspeed_start, machines, runs  # noqa: E402
-from helpers.core.errors import CaptionLabError, InputError, ResourceError, TrainingError  # noqa: E402
+from helpers.core.errors import CaptionLabError, InputError, ResourceError, TrainingError, is_disk_full  # noqa: E402
 from helpers.core.processes import die_with_parents  # noqa: E402
 
 if __name__ == "__main__":
@@ -46,14 +47,23 @@ from helpers.core.caption_trainer import CaptionTrainer  # noqa: E402
 from helpers.core.encoding import collate  # noqa: E402
 from helpers.core.footprint import Footprint  # noqa: E402
 from helpers.core.loading import load_processor  # noqa: E402
-from helpers.core.model_building import build_model, count_learning, digest_learning  # noqa: E402
+from helpers.core.model_building import build_model, count_learning, count_saved, digest_learning  # noqa: E402
 from helpers.core.ranks import gather, rank, say, world  # noqa: E402
-from helpers.core.run_folder import EVENTS, RunFolder, best_checkpoint, check_learning, prepare_folder, save_result, settings_of  # noqa: E402
+from helpers.core.run_folder import (  # noqa: E402
+    EVENTS,
+    RunFolder,
+    best_checkpoint,
+    check_learning,
+    check_room,
+    checkpoint_bytes,
+    prepare_folder,
+    save_result,
+    settings_of,
+    sharding_of,
+)
 from helpers.core.training_data import load_data  # noqa: E402
-from helpers.core.training_options import PRECISIONS, DataArguments, LoraOptions, ModelArguments  # noqa: E402
+from helpers.core.training_options import PRECISIONS, DataArguments, LoraOptions, ModelArguments, read_options  # noqa: E402
 
-# How safetensors and torch.save (whose stream has no errno) say that a file could not be written to its end.
-DISK_FULL = ("No space left", "File too large", "quota exceeded", "PytorchStreamWriter failed", "iostream error", "unexpected pos")
 # How gloo and NCCL say that the process at the other end is no more.
 PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited", "gloo/transport")
 
@@ -117,7 +127,7 @@ def choose_precision(asked: str, bf16: bool, fp16: bool, on_cpu: bool) -> str:
 
 def prepare_deepspeed(config_path: str, on_cpu: bool) -> dict | None:
     """Read a DeepSpeed configuration and join the processes; None, said aloud, where DeepSpeed cannot be used or is not needed."""
-    config, left_out = deepspeed_start.read_config(Path(config_path), on_cpu)
+    config, changed = deepspeed_start.read_config(Path(config_path), on_cpu)
     reason = deepspeed_start.why_not()
     if reason:
         say(f"Training without DeepSpeed, with torch alone: {reason}.")
@@ -125,7 +135,7 @@ def prepare_deepspeed(config_path: str, on_cpu: bool) -> dict | None:
     if "RANK" not in os.environ:
         say("Training without DeepSpeed: the run was started without torchrun, as one process.")
         return None
-    for sentence in left_out:
+    for sentence in changed:
         say(sentence)
     import deepspeed
 
@@ -148,11 +158,10 @@ def check_reporting(training: Arguments) -> None:
 
 def train(argv: list[str]) -> None:
     """Run one fine-tuning from the command line's words to the finished folder."""
-    from transformers import HfArgumentParser, logging, set_seed
+    from transformers import logging, set_seed
 
     # 1. What is asked for, and whether it has been done.
-    parser = HfArgumentParser((ModelArguments, DataArguments, LoraOptions, Arguments))
-    asked, data, lora, training = parser.parse_args_into_dataclasses(argv)
+    asked, data, lora, training = read_options((ModelArguments, DataArguments, LoraOptions, Arguments), argv)
     logging.set_verbosity_error()
     folder = Path(training.output_dir)
     settings = settings_of(argv, data, asked, training.deepspeed)
@@ -178,14 +187,16 @@ def train(argv: list[str]) -> None:
     footprint = Footprint()
     set_seed(training.seed)
     model = build_model(asked, lora, training.precision)
-    learning = digest_learning(model)
-    check_learning(checkpoint, learning)
+    learning, sharding = digest_learning(model), sharding_of(training.deepspeed)
+    check_learning(checkpoint, learning, sharding)
+    sizes = checkpoint_bytes(count_learning(model), count_saved(model), bool(training.deepspeed), training.precision)
+    check_room(folder, *sizes, saves_checkpoints=training.save_strategy != "no", keep_best=training.keep_best)
 
     # 4. Training.
     per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * world()
     sampler = LengthSampler([sum(len(turn.content) for turn in s.turns) for s in train_set.samples], per_step, training.seed)
     seconds_before = runs.read_json(checkpoint / runs.COMPLETE)["seconds"] if checkpoint else 0.0
-    log = RunFolder(folder, sampler, seconds_before, {"model": settings["model"], "learning": learning}, training.keep_best)
+    log = RunFolder(folder, sampler, seconds_before, {"model": settings["model"], "learning": learning, "sharding": sharding}, training.keep_best)
 
     def collate_and_see(samples: list) -> dict:
         batch = collate(samples, processor.tokenizer.pad_token_id, "right")
@@ -202,6 +213,8 @@ def train(argv: list[str]) -> None:
     # 5. The result.
     seconds = log.seconds()
     best = best_checkpoint(folder, trainer.state) if training.keep_best else None
+    if training.keep_best and not best:
+        say("The checkpoint with the lowest evaluation loss is not there any more: the result holds the last weights.")
     memory = footprint.finish(
         precision=training.precision, checkpointing=training.gradient_checkpointing, rank=lora.lora_r, tune_vision=asked.tune_vision,
     )
@@ -220,8 +233,9 @@ def train(argv: list[str]) -> None:
 def plain(error: Exception) -> CaptionLabError | None:
     """The one sentence behind an error of the machine: a full disk, too little memory. None for any other error."""
     text = str(error)
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    if getattr(error, "errno", None) in full or any(sign in text for sign in DISK_FULL):
+    if isinstance(error, CaptionLabError):
+        return error
+    if is_disk_full(error):
         return ResourceError("The disk is full (or a limit on files is reached): free space, then start again; the run continues from its last "
                              "checkpoint.")
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
@@ -229,7 +243,7 @@ def plain(error: Exception) -> CaptionLabError | None:
     if machines.several_machines() and (isinstance(error, torch.distributed.DistError) or any(sign in text for sign in PEER_GONE)):
         return TrainingError("A process on another machine has ended, or the machine cannot be reached: see what it printed last, then "
                              "start again on every machine; the run continues from its last checkpoint.")
-    return error if isinstance(error, CaptionLabError) else None
+    return None
 
 
 def complain(sentence: str) -> None:
@@ -247,6 +261,7 @@ def complain(sentence: str) -> None:
 
 def main() -> int:
     """The command. Prints what went wrong as one line "ErrorType: sentence" and returns the exit code."""
+    warnings.filterwarnings("ignore", "`gradient_checkpointing", FutureWarning)  # transformers 5 keeps the name
     try:
         train(sys.argv[1:])
     except Exception as error:

@@ -6,22 +6,19 @@ Nothing heavy is imported before a command needs it, so `captionlab --help` answ
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from typer.core import TyperGroup
 
-from helpers.core.errors import CaptionLabError, InputError
+from helpers.core.errors import CaptionLabError, InputError, is_disk_full
 
 Language = Literal["en", "zh"]
 Format = Literal["llama-factory", "coco", "jsonl"]
 Tokenizer = Literal["ptb", "jieba", "char", "none"]
-FULL_DISK = ("No space left on device", "database or disk is full", "not enough space on the disk")
 
 
 class Commands(TyperGroup):
@@ -56,19 +53,6 @@ app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pret
 def main() -> None:
     """Entry point of the console script."""
     app()
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether `error`, or anything that led to it, says that the disk is full, in the words of Python, SQLite or Rust."""
-    return any((isinstance(cause, OSError) and cause.errno == errno.ENOSPC) or any(words in str(cause) for words in FULL_DISK)
-               for cause in _causes(error))
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """`error` and the chain of errors behind it."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _complain(sentence: str) -> None:

@@ -33,7 +33,6 @@ __all__ = ["Plan", "Run", "RunComparison", "Setup", "compare_runs", "launch", "l
 SCRIPTS = {"lora": "finetune_lora.sh", "full": "finetune_ds.sh"}
 LOG_TAIL = 12  # lines of the log that an error shows
 DISK_END = 2**16  # bytes free under which a disk counts as full
-FREE_FACTOR = 8  # a checkpoint holds weights and two moments per weight; two of them lie there for a moment
 
 
 def command_line(options: dict) -> list[str]:
@@ -43,15 +42,6 @@ def command_line(options: dict) -> list[str]:
         if value is not None:
             words += [f"--{name}", str(value).lower() if isinstance(value, bool) else str(value)]
     return words
-
-
-def check_room(model: str, output_dir: Path) -> None:
-    """Raise ResourceError when the disk of `output_dir` has no room for the checkpoints of the model in the folder `model`."""
-    size = sum(path.stat().st_size for path in Path(model).glob("*.safetensors")) if Path(model).is_dir() else 0
-    free = shutil.disk_usage(output_dir).free
-    if free < FREE_FACTOR * size:
-        raise ResourceError(f"{output_dir} has {free / 2**20:.0f} MiB free and the run needs about {FREE_FACTOR * size / 2**20:.0f}: "
-                            "free space or choose another output folder.")
 
 
 def digest_launch(strategy: str, words: list[str], model: str, data: list[Path], processes: int, deepspeed: Path | None) -> str:
@@ -77,7 +67,8 @@ def explain(log: Path, start: int, code: int) -> errors.CaptionLabError:
                              "it again; it continues from its last checkpoint.")
     killed = re.search(r"(?:was ended by signal |exitcode\s*:\s*-)(\d+)", text)
     what = f"a process was ended by signal {killed[1]} (9 often means that memory ran out)" if killed else f"exit code {code}"
-    noise = re.compile(r"^\s*$|^[EWI]\d{4} |^=+$|^-+$|^(\[rank\d+\]:)?[\s^~]*$|site-packages/torch/distributed|Loading weights:|FutureWarning|warnings\.warn")
+    noise = re.compile(r"^\s*$|^[EWI]\d{4} |^=+$|^-+$|^(\[rank\d+\]:)?[\s^~]*$|site-packages/torch/distributed|Loading weights:|"
+                       r"FutureWarning|warnings\.warn")
     tail = [line for line in text.splitlines() if not noise.search(line)][-LOG_TAIL:]
     return TrainingError(f"The training run stopped: {what}. Launch it again and it continues from its last checkpoint. "
                          f"The end of {log}:\n" + "\n".join(tail))
@@ -112,6 +103,8 @@ def launch(
     """
     if strategy not in SCRIPTS:
         raise InputError(f"There is no strategy {strategy!r}: choose 'lora' or 'full'.")
+    if processes < 1:
+        raise InputError(f"processes is {processes}: at least one must train.")
     output_dir = Path(output_dir).resolve()
     model = str(STUDENT) if str(model) == "tiny" else str(model)
     if Path(model).is_dir():
@@ -120,7 +113,6 @@ def launch(
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResourceError(f"{output_dir} cannot be made ({error.strerror}); choose another output folder.") from error
-    check_room(model, output_dir)
     if master_port is not None and not port_is_free("127.0.0.1", master_port):
         raise ResourceError(f"Port {master_port} is in use: choose another master_port, or none for any free one.")
     words = command_line({

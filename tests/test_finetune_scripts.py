@@ -1,5 +1,6 @@
 """The training scripts before training: their settings and refusals, what they start, and the DeepSpeed configurations as DeepSpeed reads them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -133,6 +134,15 @@ def test_a_cpu_leaves_out_what_is_offloaded_and_says_so(name):
     optimizer, parameters = (device != "none" for device in CONFIGS[name][1:])
     assert len(left_out) == (optimizer or parameters)
     assert all(f"{name}.json offloads" in sentence and ("parameters" in sentence) == parameters for sentence in left_out)
+
+
+@pytest.mark.parametrize(("zero", "said"), [({"stage": 3}, 1), ({"stage": 3, "stage3_gather_16bit_weights_on_model_save": False}, 1),
+                                            ({"stage": 3, "stage3_gather_16bit_weights_on_model_save": True}, 0), ({"stage": 2}, 0)])
+def test_a_configuration_whose_result_would_hold_no_weights_is_completed(tmp_path, zero, said):
+    (tmp_path / "ds.json").write_text(json.dumps({"zero_optimization": zero}))
+    config, sentences = deepspeed_start.read_config(tmp_path / "ds.json", on_cpu=False)
+    assert config["zero_optimization"].get("stage3_gather_16bit_weights_on_model_save", zero["stage"] == 2) is True
+    assert len(sentences) == said and all("ds.json does not put the weights together" in sentence for sentence in sentences)
 
 
 @pytest.mark.parametrize(("text", "sentence"), [(None, "There is no DeepSpeed configuration"), ("{", "is no JSON object"), ("[]", "is no JSON object")])

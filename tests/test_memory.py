@@ -1,26 +1,24 @@
 """The memory planner: sizes counted from shapes, formulae against what autograd and DeepSpeed do, published and measured runs, faults."""
 
 import json
-import weakref
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 from safetensors import safe_open
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from transformers import AutoConfig, AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from helpers import cli
-from helpers.core import activations
 from helpers.core.deepspeed_buffers import Buffers, kit_buffers, read_settings
 from helpers.core.errors import InputError
-from helpers.core.footprint import Footprint, own_bytes, weight_file_bytes
-from helpers.core.memory import CUDA_CONTEXT, PARTS, Setup, largest_picture, plan
+from helpers.core.footprint import resident_peak, weights_in_file
+from helpers.core.memory import CUDA_CONTEXT, PARTS, Setup, _backward, largest_picture, plan
 from helpers.core.memory_figure import memory_chart
 from helpers.core.memory_report import measured, published
-from helpers.core.model_sizes import ADAPTED, Text, Vision, build_on_meta, load_sizes, read_size
+from helpers.core.model_sizes import ADAPTED, build_on_meta, load_sizes, read_size
 from helpers.core.paths import FINETUNE
 from helpers.finetuning import launch, plan_memory
 from tests.small_families import build_family
@@ -69,85 +67,6 @@ def test_adapters_are_counted_as_peft_makes_them(student, large):
         assert made == 5 * read_size(name).adapter_width > 0
 
 
-def autograd_bytes(config: AutoConfig, dtype: torch.dtype, tokens: int, rank: int = 0) -> int:
-    """Bytes of all tensors, each storage once, that autograd saves in a forward pass beside the parameters; rank: of an adapter beside them."""
-    model = AutoModelForCausalLM.from_config(config)
-    if rank:
-        from peft import LoraConfig, get_peft_model
-
-        model = get_peft_model(model, LoraConfig(r=rank, lora_dropout=0.05, target_modules=r".*self_attn\.[qkvo]_proj")).requires_grad_(True)
-    model = model.to(dtype).train()
-    own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
-    found, alive = {}, []
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            found[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)  # so that no address is used twice
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = model(input_ids=torch.zeros(1, tokens, dtype=torch.long), use_cache=False)
-    assert output.logits.requires_grad
-    return sum(found.values())
-
-
-def layer_config(kind: str, layers: int):
-    """A small language model whose layers are all of one kind."""
-    common = dict(vocab_size=32, hidden_size=128, intermediate_size=320, num_hidden_layers=layers)
-    if kind == "llama":
-        return AutoConfig.for_model("llama", num_attention_heads=4, num_key_value_heads=4, **common)
-    if kind == "qwen3":
-        return AutoConfig.for_model("qwen3", num_attention_heads=4, num_key_value_heads=2, head_dim=48, tie_word_embeddings=True, **common)
-    return AutoConfig.for_model(
-        "qwen3_5_text", num_attention_heads=2, num_key_value_heads=1, head_dim=64, linear_num_key_heads=2, linear_num_value_heads=2,
-        linear_key_head_dim=128, linear_value_head_dim=128, tie_word_embeddings=True, layer_types=[kind] * layers, **common)
-
-
-@pytest.mark.parametrize(("wide", "dtype"), [(4, torch.float32), (2, torch.bfloat16)])
-@pytest.mark.parametrize(("kind", "text"), [
-    ("llama", Text(2, 128, 320, 128, 128, 32)),
-    ("qwen3", Text(2, 128, 320, 192, 96, 32, normed_heads=True)),
-    ("full_attention", Text(2, 128, 320, 128, 64, 32, normed_heads=True, gated=True)),
-    ("linear_attention", Text(2, 128, 320, 128, 64, 32, linear=2, linear_value=256)),
-])
-def test_a_layer_saves_what_the_formula_says(kind, text, wide, dtype):
-    tokens = 128
-    saved = (autograd_bytes(layer_config(kind, 3), dtype, tokens) - autograd_bytes(layer_config(kind, 1), dtype, tokens)) / 2
-    assert activations.text_layer(text, wide, kind == "linear_attention") * tokens == pytest.approx(saved, rel=0.07)
-
-
-@pytest.mark.parametrize(("wide", "dtype"), [(4, torch.float32), (2, torch.bfloat16)])
-def test_an_adapter_saves_what_the_formula_says(wide, dtype):
-    tokens, rank, text = 128, 16, Text(2, 128, 320, 192, 96, 32, normed_heads=True)
-    saved = [(autograd_bytes(layer_config("qwen3", 3), dtype, tokens, r) - autograd_bytes(layer_config("qwen3", 1), dtype, tokens, r)) / 2
-             for r in (0, rank)]
-    assert activations.adapter(text, wide, rank, wide) * tokens == pytest.approx(saved[1] - saved[0], rel=0.07)
-
-
-def test_a_vision_layer_saves_what_the_formula_says(student):
-    from transformers import AutoModelForImageTextToText
-
-    tower = AutoModelForImageTextToText.from_pretrained(student, dtype=torch.float32).model.vision_tower.train()
-    patches, sizes, known = 64, [], {p.untyped_storage().data_ptr() for p in tower.parameters()}
-    for layers in (len(tower.encoder.layers), 1):
-        tower.encoder.layers = tower.encoder.layers[:layers]
-        found, alive = {}, []
-
-        def pack(tensor, found=found, alive=alive):
-            if tensor.untyped_storage().data_ptr() not in known:
-                found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-                alive.append(tensor)
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            tower(torch.zeros(1, 3, 14, 14 * patches), target_sizes=torch.tensor([[8, 8]], dtype=torch.int32), use_vit_merger=False)
-        sizes.append(sum(found.values()))
-    vision = read_size(student).vision
-    assert activations.vision_layer(vision, 4) * patches * (vision.layers - 1) == pytest.approx(sizes[0] - sizes[1], rel=0.05)
-
-
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "smolvlm", "idefics3"])
 def test_other_families_are_counted_from_their_folder(family, tmp_path):
     build_family(family, tmp_path / "model")
@@ -167,62 +86,6 @@ def test_an_elastic_picture_is_as_large_as_the_sample_has_room_for(tmp_path):
     size = read_size(build_family("qwen2_5_vl", tmp_path / "model"))
     assert largest_picture(size, Setup(sequence_length=9)) == 8 * 4
     assert largest_picture(size, Setup(sequence_length=2048)) == 64
-
-
-@pytest.mark.parametrize(("wide", "dtype"), [(4, torch.float32), (2, torch.bfloat16)])
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "smolvlm"])
-def test_other_towers_save_what_the_formula_says(family, wide, dtype):
-    from transformers import AutoConfig, AutoModel
-
-    def saved(layers: int) -> int:
-        if family == "qwen2_5_vl":
-            vision = AutoConfig.for_model("qwen2_5_vl", vision_config=dict(depth=layers, hidden_size=64, intermediate_size=192, num_heads=2,
-                                                                           out_hidden_size=32, fullatt_block_indexes=[0])).vision_config
-            given = (torch.zeros(256, 3 * 2 * 14 * 14, dtype=dtype), torch.tensor([[1, 16, 16]]))
-        else:
-            vision = AutoConfig.for_model("smolvlm", vision_config=dict(num_hidden_layers=layers, hidden_size=64, intermediate_size=192,
-                                                                        num_attention_heads=2, image_size=128, patch_size=16)).vision_config
-            given = (torch.zeros(4, 3, 128, 128, dtype=dtype),)
-        tower = AutoModel.from_config(vision).to(dtype).train()
-        known, found, alive = {t.untyped_storage().data_ptr() for t in [*tower.parameters(), *tower.buffers()]}, {}, []
-
-        def pack(tensor):
-            if tensor.untyped_storage().data_ptr() not in known:
-                found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-                alive.append(tensor)
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            tower(*given)
-        return sum(found.values())
-
-    shape = dict(qwen2_5_vl=dict(fused=True, gated=True, inner=4), smolvlm=dict(joins_views=False))[family]
-    assert activations.vision_layer(Vision(1, 64, 192, **shape), wide) * 256 == pytest.approx((saved(3) - saved(1)) / 2, rel=0.07)
-
-
-class Live(TorchDispatchMode):
-    """Counts the bytes of all tensors made inside (not those of `before`) that are alive, and their maximum."""
-
-    def __init__(self, *before):
-        super().__init__()
-        self.now, self.most, self.known = 0, 0, {tensor.untyped_storage()._cdata for tensor in before}
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
-                storage = tensor.untyped_storage()
-                if storage._cdata not in self.known:
-                    self.known.add(storage._cdata)
-                    self.now += storage.nbytes()
-                    weakref.finalize(storage, self.drop, storage._cdata, storage.nbytes())
-        self.most = max(self.most, self.now)
-        return result
-
-    def drop(self, key, size):
-        """A tensor's memory was given back."""
-        self.known.discard(key)
-        self.now -= size
 
 
 def test_sharing_follows_zero(large):
@@ -267,17 +130,31 @@ def test_what_costs_less_is_planned_as_less(large):
 
 
 def test_a_bucket_is_reduced_when_what_filled_it_has_let_go(large):
-    def backward(bucket: int):
-        one = plan(large, Setup("full", 2, gpus=2, checkpointing=False, buffers=Buffers(reduce=bucket)))
-        tokens = one.setup.sequence_length
-        return one, one.moments["backward"], one.moments["forward"]["activations"] - activations.loss(large, tokens)
+    setup = Setup("full", 2, gpus=2, buffers=Buffers(reduce=300_000_000))  # larger than the words' embeddings
+    times = _backward(large, setup, 1_000_000_000, {"parameters": 1}, gradients=7, early=False)
+    assert [left for left, _ in times] == pytest.approx([1, 0.7, 0.4, 0])
+    assert [parts["gradients"] for _, parts in times] == [0, 0, 7, 7]
+    assert [parts["buffers"] for _, parts in times] == [2 * size for size in (300_000_000, 600_000_000, 600_000_000, 400_000_000)]
+    kept = _backward(large, setup, 1_000_000_000, {}, gradients=7, early=True)
+    assert [parts["gradients"] for _, parts in kept] == [7, 7, 7, 7]
 
-    one, all_at_once, _ = backward(10**10)
-    assert all_at_once["activations"] == 0 and all_at_once["buffers"] == 2 * (10**10 + one.trained)
-    one, often, kept = backward(3 * 10**8)  # larger than the words' embeddings
-    assert one.size.largest_parameter < 3 * 10**8 < one.trained / 2
-    assert often["activations"] in [pytest.approx((1 - number * 3e8 / one.trained) * kept, rel=1e-6) for number in (1, 2)]
-    assert often["buffers"] == 2 * 2 * 3 * 10**8
+
+@pytest.mark.parametrize(("decay", "groups"), [(0.0, 1), (0.1, 2)])
+def test_one_optimizer_group_where_nothing_tells_two_apart(decay, groups, tmp_path):
+    from transformers import TrainingArguments
+
+    from helpers.core.caption_trainer import CaptionTrainer
+
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
+    arguments = TrainingArguments(tmp_path, weight_decay=decay, learning_rate=0.5, report_to="none", use_cpu=True)
+    optimizer = CaptionTrainer(model=model, args=arguments).create_optimizer()
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [decay, 0.0][:groups]
+    learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    assert len(learned) == 4 and {id(parameter) for parameter in learned} == {id(parameter) for parameter in model.parameters()}
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    model(torch.ones(2, 4)).pow(2).sum().backward()
+    optimizer.step()
+    assert any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
 
 
 def test_a_plan_is_its_highest_moment(large):
@@ -317,11 +194,40 @@ def test_a_run_records_what_a_plan_is_held_against(student, tmp_path):
     assert comparison == measured(tmp_path / "run")
     assert comparison.plan.setup.zero == 2 and comparison.plan.setup.gpus == 2 and comparison.plan.setup.rank == 64
     assert comparison.error == pytest.approx(100 * (comparison.planned - comparison.measured) / comparison.measured)
+    assert comparison.what == str(tmp_path / "run")  # the plan counts what was trained
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(facts | {"trained_parameters": facts["trained_parameters"] // 2}))
+    assert f"(trained {facts['trained_parameters'] // 2 / 1e6:.4g} M parameters, planned for " in measured(tmp_path / "run").what
     del facts["memory"]
     (tmp_path / "run" / "run.json").write_text(json.dumps(facts))
     with pytest.raises(InputError, match="no memory of each rank"):
         measured(tmp_path / "run")
+
+
+def test_weights_that_stay_in_their_file_count_once_they_are_read(tmp_path):
+    """They are an adapter's base: private pages of the file, of which the process's own bytes say nothing."""
+    from helpers.core.loading import load_weights
+
+    process = psutil.Process()
+    if not Path("/proc/self/smaps").is_file():
+        pytest.skip("only Linux tells what a process has mapped")
+    before = weights_in_file(process)
+    model = load_weights(str(make_student(tmp_path / "student")), torch.float32)
+    values = [parameter for parameter in model.parameters() if parameter.detach().sum() is not None]  # read
+    size = sum(parameter.nbytes for parameter in values)
+    assert weights_in_file(process) - before == pytest.approx(size, rel=0.05)
+    with torch.no_grad():
+        for parameter in values:
+            parameter.add_(1)  # written: now pages of the process's own
+    assert weights_in_file(process) - before < 0.1 * size
+
+
+def test_where_getrusage_is_missing_psutil_knows_the_peak(monkeypatch):
+    """As on Windows, where training ended with an ImportError before its result was written."""
+    windows = SimpleNamespace(memory_info=lambda: SimpleNamespace(peak_wset=123))
+    assert resident_peak(windows) > 2**20
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert resident_peak(windows) == 123
 
 
 def test_a_frozen_part_does_not_keep_the_weights_file(tmp_path):
@@ -344,58 +250,6 @@ def test_a_frozen_part_does_not_keep_the_weights_file(tmp_path):
     assert str(student) not in maps.read_text()
 
 
-def test_weights_that_are_only_read_count_while_they_are_mapped(tmp_path):
-    import mmap
-
-    if not Path("/proc/self/smaps").is_file():
-        pytest.skip("only Linux tells what a process has mapped")
-    pages, before = 512, weight_file_bytes()
-    for name, counts in (("model.safetensors", True), ("model.bin", False)):
-        (tmp_path / name).write_bytes(bytes(pages * mmap.PAGESIZE))
-        with (tmp_path / name).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
-            assert sum(mapped[:: mmap.PAGESIZE]) == 0  # every page is read
-            assert weight_file_bytes() - before == counts * pages * mmap.PAGESIZE
-            for page in range(pages):  # what is written to becomes the process's own
-                mapped[page * mmap.PAGESIZE] = 1
-            assert weight_file_bytes() == before
-    assert weight_file_bytes() == before
-    assert weight_file_bytes(tmp_path / "no_smaps") == 0
-
-
-def test_a_footprint_holds_the_weights_that_are_only_read(tmp_path):
-    from safetensors.torch import save_file
-
-    if not Path("/proc/self/smaps").is_file():
-        pytest.skip("only Linux tells what a process has mapped")
-    wide = 2**24
-    save_file({"weight": torch.ones(wide)}, tmp_path / "model.safetensors")
-    footprint = Footprint()
-    footprint.device, footprint.base = "cpu", own_bytes(footprint.process)
-    with safe_open(tmp_path / "model.safetensors", "pt") as file:
-        weight = file.get_tensor("weight")
-    assert weight.sum() == wide
-    record = footprint.finish()
-    assert record["peak"][0] - record["base"][0] == pytest.approx(4 * wide, rel=0.15)
-
-
-@pytest.mark.parametrize(("decay", "groups"), [(0.0, 1), (0.1, 2)])
-def test_one_optimizer_group_where_nothing_tells_two_apart(decay, groups, tmp_path):
-    from transformers import TrainingArguments
-
-    from helpers.core.caption_trainer import CaptionTrainer
-
-    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
-    arguments = TrainingArguments(tmp_path, weight_decay=decay, learning_rate=0.5, report_to="none", use_cpu=True)
-    optimizer = CaptionTrainer(model=model, args=arguments).create_optimizer()
-    assert [group["weight_decay"] for group in optimizer.param_groups] == [decay, 0.0][:groups]
-    learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    assert len(learned) == 4 and {id(parameter) for parameter in learned} == {id(parameter) for parameter in model.parameters()}
-    before = [parameter.detach().clone() for parameter in model.parameters()]
-    model(torch.ones(2, 4)).pow(2).sum().backward()
-    optimizer.step()
-    assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
-
-
 def test_the_chart_stacks_the_parts(large):
     plans = [plan(large, Setup(strategy, 3, gpus=gpus)) for strategy in ("lora", "full") for gpus in (1, 8)]
     figure = memory_chart(plans, measured={0: 2**30}, limit=80)
@@ -404,22 +258,39 @@ def test_the_chart_stacks_the_parts(large):
         bars = [bar for bar in axes.patches if round(bar.get_x() + bar.get_width() / 2) == position]
         assert sum(bar.get_height() for bar in bars) == pytest.approx(one.total / 2**30)
     assert any("at update" in label.get_text() for label in axes.get_xticklabels())
+    assert "8 GPUs" in axes.get_xticklabels()[1].get_text()
+    processes = memory_chart([plan(large, Setup(gpus=2, precision="fp32", device="cpu"))]).axes[0]
+    assert "2 processes" in processes.get_xticklabels()[0].get_text()  # a CPU's run has no GPUs
     with pytest.raises(InputError, match="no plan to draw"):
         memory_chart([])
 
 
-def run(*words: object):
-    """The command in this process."""
-    return CliRunner().invoke(cli.app, ["plan", *(str(word) for word in words)], env={"COLUMNS": "200"})
+def run(*words: object, columns: int = 200):
+    """The command in this process, in a terminal of so many columns."""
+    return CliRunner().invoke(cli.app, ["plan", *(str(word) for word in words)], env={"COLUMNS": str(columns)})
+
+
+def headings(page: str) -> list[tuple[str, ...]]:
+    """The headings of the plans' columns, line by line."""
+    lines = [[cell.strip() for cell in line.strip("┃").split("┃")][1:] for line in page.split("The planner beside")[0].splitlines() if line.startswith("┃")]
+    return list(zip(*lines))
 
 
 def test_the_command_prints_plans_beside_measurements_and_draws(student, tmp_path):
     chart = tmp_path / "plan.png"
     result = run("--model", student, "--strategy", "full", "--zero", 3, "--offload", "all", "--gpus", "1,2", "--chart", chart)
     assert result.exit_code == 0, result.output
-    assert result.stdout.count("full, ZeRO 3, offload all") == 2 and "15.63" in result.stdout and "14.40" in result.stdout
+    assert headings(result.stdout) == [("full", "ZeRO 3", "offload", "all", "1 GPU"), ("full", "ZeRO 3", "offload", "all", "2 GPUs")]
+    assert "15.63" in result.stdout and "14.40" in result.stdout
     assert chart.read_bytes().startswith(b"\x89PNG")
-    assert run("--model", student, "--deepspeed", FINETUNE / "ds_config_zero3_offload.json", "--gpus", 2).stdout.count("ZeRO 3, offload all, 2 GPUs") == 2
+    configured = run("--model", student, "--deepspeed", FINETUNE / "ds_config_zero3_offload.json", "--gpus", 2).stdout
+    assert headings(configured) == [(name, "ZeRO 3", "offload", "all", "2 GPUs") for name in ("LoRA", "full")]
+
+
+def test_nothing_is_cut_off_in_a_terminal_of_eighty_columns(student):
+    page = run("--model", student, "--zero", 2, "--offload", "optimizer", "--gpus", "1,2,4,8", columns=80).stdout
+    assert "…" not in page and page.count("communication buffers") == 2  # eight plans, four beside each other
+    assert all(len(line) <= 80 for line in page.split("Published:")[0].splitlines())
 
 
 @pytest.mark.parametrize(("words", "sentence"), [
@@ -452,15 +323,3 @@ def test_a_configuration_without_a_size_is_named(content, sentence, tmp_path):
     (tmp_path / "config.json").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=sentence):
         plan_memory(str(tmp_path), [Setup()])
-
-
-def test_the_loss_takes_what_the_formula_says():
-    from transformers.loss.loss_utils import ForCausalLMLoss
-
-    words, tokens = 1000, 64
-    for dtype in (torch.float32, torch.bfloat16):
-        logits = torch.zeros(1, tokens, words, dtype=dtype, requires_grad=True)
-        labels = torch.ones(1, tokens, dtype=torch.long)
-        with Live(logits) as live:
-            ForCausalLMLoss(logits, labels, words).backward()
-        assert live.most == pytest.approx(activations.LOSS * tokens * words, rel=0.05)

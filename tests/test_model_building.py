@@ -53,9 +53,10 @@ def test_full_fine_tuning_trains_the_parts_that_were_asked_for(folder, options, 
 
 @pytest.mark.parametrize("options, beside", [({}, ("vision", "merger")), ({"tune_vision": False}, ("merger",)),
                                              ({"tune_merger": False, "tune_vision": False}, ())])
-def test_lora_trains_the_adapter_in_the_language_models_attention_and_whole_parts_beside_it(folder, options, beside):
+def test_lora_trains_the_adapter_in_the_language_models_attention_and_whole_parts_beside_it(folder, options, beside, recwarn):
     lora = LoraOptions(use_lora=True, lora_r=4)
     model = build_model(ModelArguments(str(folder), **options), lora, "bf16")
+    assert [str(warning.message) for warning in recwarn if "gradient_checkpointing" in str(warning.message)] == []  # none in a user's shell
     bare = load_weights(str(folder), torch.float32)
     adapters = {name for name in learning(model) if "lora_" in name}
     # q, k, v, o of both layers, an A and a B each

@@ -165,6 +165,18 @@ def test_the_gallery_marks_right_and_wrong_words_and_escapes(lab, comparison):
     assert f"{SLIP}pink</i> {THERE}" in judged_text(wrong, read(wrong, "en"), owner)
 
 
+def test_a_table_of_texts_says_at_every_cell_where_its_words_begin(tmp_path):
+    from PIL import Image
+
+    from helpers.core.judged import side_by_side
+
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
+    page = side_by_side(("reference", "LoRA"), [("0001", tmp_path / "red.png", ("a <red> square", ""))])
+    cells = re.findall(r"<t[hd]\b[^>]*>", page)
+    assert len(cells) == 6 and all("text-align:left" in cell for cell in cells)  # JupyterLab sets tables to the right
+    assert "a &lt;red&gt; square" in page and ">…</td>" in page
+
+
 def test_photographs_are_shown_beside_ones_own_words(lab):
     photos = load_photos()[:2]
     page = prompting.own_eyes(lab, TECHNIQUES["plain"], photos, {photos[0].name: "I see <her>."}).data

@@ -40,7 +40,7 @@ def test_the_table_says_what_the_folders_hold(tmp_path):
     table = as_dictionary(comparison)
     assert list(table) == ["LoRA", "slow"]
     assert table["LoRA"] == {
-        "strategy": "LoRA", "state": "finished", "optimizer steps": "4", "peak learning rate": "0.001", "final loss": "1.5",
+        "strategy": "LoRA", "state": "finished", "optimizer steps": "4", "peak learning rate": "0.001", "final loss, smoothed": "1.5",
         "final evaluation loss": "2.75", "lowest evaluation loss": "2.25 at step 3", "seconds": "8.0", "samples a second": "2.0",
         "peak memory, GiB a process": "1.00, 2.00"}
     assert table["slow"]["peak learning rate"] == "1e-06" and table["slow"]["final evaluation loss"] == "–"
@@ -53,7 +53,7 @@ def test_a_run_under_way_is_read_as_far_as_it_has_come(tmp_path):
     with (folder / runs.PROGRESS).open("a") as file:
         file.write('{"step": 4, "lo')  # being written
     table = as_dictionary(compare_runs(folder))["growing"]
-    assert table["state"] == "step 3 of 10" and table["strategy"] == "LoRA" and table["final loss"] == "2"
+    assert table["state"] == "step 3 of 10" and table["strategy"] == "LoRA" and table["final loss, smoothed"] == "2"
     assert table["seconds"] == "6.0" and table["samples a second"] == "2.0"  # 3 steps of 4 samples in 6 s
     assert "peak memory, GiB a process" not in table
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from helpers.core.conversations import read_conversations
 from helpers.core.encoding import collate, encode_sample
 from helpers.core.errors import InputError
 from helpers.core.images import open_image
+from helpers.core.run_folder import best_checkpoint, check_learning, sharding_of
 from helpers.core.student import load_student
 from tests.small_families import build_family
 from tests.small_student import make_samples
@@ -101,6 +103,29 @@ def test_a_checkpoint_from_elsewhere_is_continued(folder, tmp_path, checkpoint):
     assert path.is_dir()
     weights = "adapter_model.safetensors"
     assert (tmp_path / "out" / weights).read_bytes() == (whole.output_dir / weights).read_bytes()
+
+
+def test_the_best_checkpoint_is_found_in_the_folder_or_where_the_continued_run_left_it(tmp_path):
+    """Where it was looked for in the folder alone, a run continued from elsewhere that found nothing better ended without weights."""
+    state = SimpleNamespace(best_model_checkpoint=str(tmp_path / "before" / "checkpoint-4"))
+    assert best_checkpoint(tmp_path / "now", state) is None
+    for place in ("before", "now"):
+        (tmp_path / place / "checkpoint-4").mkdir(parents=True)
+        assert best_checkpoint(tmp_path / "now", state) != tmp_path / place / "checkpoint-4"  # not written to its end
+        (tmp_path / place / "checkpoint-4" / runs.COMPLETE).touch()
+        assert best_checkpoint(tmp_path / "now", state) == tmp_path / place / "checkpoint-4"
+    assert best_checkpoint(tmp_path / "now", SimpleNamespace(best_model_checkpoint=None)) is None
+
+
+def test_a_checkpoint_that_was_cut_up_otherwise_is_refused(tmp_path, monkeypatch):
+    runs.write_json(tmp_path / runs.COMPLETE, {"step": 4, "learning": "a", "sharding": sharding_of(None)})
+    check_learning(tmp_path, "a", sharding_of(None))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="was written without DeepSpeed, and this run trains under ZeRO 2 on 2 processes") as caught:
+        check_learning(tmp_path, "a", sharding_of({"zero_optimization": {"stage": 2}}))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="other parts learned"):
+        check_learning(tmp_path, "b", sharding_of(None))
 
 
 def test_a_checkpoint_of_another_model_is_refused_and_stays(folder, tmp_path, checkpoint):

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sys
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from finetune import finetune
 from helpers.core import runs
 from helpers.core.errors import ResourceError, TrainingError
 from helpers.core.runs import load_run
+from helpers.core.training_options import given_options
 from tests.small_student import ANSWERS, QUESTIONS, make_samples, make_student
 
 
@@ -73,6 +75,51 @@ def test_a_sample_that_cannot_be_learned_is_named_before_the_first_step(program,
     told = sentence_of(program(change, **options), "InputError")
     assert re.search(words, told), told
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"lora_rnak": 8}, "There is no option --lora_rnak; --lora_r is meant, perhaps"),
+    ({"lora_r": "eight"}, "argument --lora_r/--lora-r: invalid int value: 'eight'"),
+    ({"use_lora": "perhaps"}, "argument --use_lora/--use-lora: .*perhaps"),
+    ({"lr_scheduler_type": "sawtooth"}, "sawtooth'? is not a valid SchedulerType"),
+])
+def test_an_option_that_cannot_be_is_one_sentence(program, tmp_path, options, words):
+    told = sentence_of(program(**options), "InputError")
+    assert re.search(words, told) and told.endswith("--help tells all of them."), told
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_count_however_they_are_written():
+    assert given_options("--lora-r=8 --label_names a b --bf16".split()) == {"lora_r": "8", "label_names": "a b", "bf16": "true"}
+
+
+def test_another_last_option_is_another_run(program, tmp_path, monkeypatch):
+    """Also written with an equals sign, where no word follows it."""
+    seeds = []
+    for seed in (1, 2):
+        program(seed=seed)  # leaves its words in sys.argv
+        monkeypatch.setattr("sys.argv", [*sys.argv[:-2], f"--seed={seed + 2}"])
+        assert finetune.main() == 0
+        seeds.append(runs.read_json(tmp_path / "out" / runs.SETTINGS)["seed"])
+    assert seeds == ["3", "4"]
+
+
+def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(program, folder, tmp_path, monkeypatch):
+    code, out, err = program(keep_checkpoints="true")
+    assert code == 0, err
+    size = sum(path.stat().st_size for path in (tmp_path / "out" / "checkpoint-4").iterdir())
+    foreseen = []
+    check = finetune.check_room
+    monkeypatch.setattr(finetune, "check_room", lambda folder, checkpoint, *rest, **named: foreseen.append(checkpoint) or check(
+        folder, checkpoint, *rest, **named))
+    best = {"load_best_model_at_end": "true", "eval_data_path": folder / "train.json", "eval_strategy": "steps", "eval_steps": 1}
+    for free, options, words in ((1.9, {}, "2 checkpoints of this run need about"), (2.8, best, "3 checkpoints of this run need about"),
+                                 (0.3, {"save_strategy": "no"}, "the weights of this run need about")):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: shutil._ntuple_diskusage(10**9, 10**9, int(free * size)))
+        told = sentence_of(program(output_dir=tmp_path / f"no-room-{free}", **options), "ResourceError")
+        assert words in told and "free space" in told
+        assert not (tmp_path / f"no-room-{free}" / runs.PROGRESS).exists()
+    assert foreseen[0] == pytest.approx(size, rel=0.1)
 
 
 def test_a_missing_tag_is_said_and_trained_with_the_picture_first(program, folder, tmp_path):

@@ -4,7 +4,7 @@
 
 The counting is that of Korthikanti et al. (2022, arXiv:2205.05198, section 4.1) for today's layers: attention that never writes its
 scores (scaled_dot_product_attention), RMSNorm in float32, gated MLPs. With gradient checkpointing a layer keeps its input alone and is
-computed again in the backward pass (their section 4.2, "full recomputation"). tests/test_memory.py compares with what autograd does save.
+computed again in the backward pass (their section 4.2, "full recomputation"). tests/test_activations.py compares with what autograd does save.
 `wide` is the bytes of an element: 2 for bf16 and fp16, 4 for fp32.
 """
 

@@ -3,6 +3,7 @@
     losses       of a step: the mean over the answer tokens of all its samples, of all processes and accumulated batches
                  (transformers counts them together); of an evaluation: the mean over the answer tokens of the whole file
     the order    of LengthSampler, the same for any number of processes
+    tied weights are written once, also under DeepSpeed
     no number    a loss that is none stops the run at its step, before the weights are changed or saved
 
 Data: Conversations → batches of `collate` → the model's loss. This module imports torch; only training programs import it.
@@ -15,7 +16,7 @@ from helpers.core.batches import LengthSampler
 from helpers.core.encoding import IGNORED
 from helpers.core.errors import TrainingError
 
-REMEDY = ("start again with a smaller --learning_rate (or --bf16 true instead of --fp16 true); a loss that is none from the first step on "
+REMEDY = ("start again with a smaller --learning_rate (in fp16, with --precision bf16 or fp32); a loss that is none from the first step on "
           "means that the model's weights are damaged")
 
 
@@ -76,6 +77,14 @@ class CaptionTrainer(Trainer):
             raise TrainingError(f"The weights after step {self.state.global_step} are no numbers any more, so they are not saved; "
                                 f"the last checkpoint is kept: {REMEDY}.")
         super()._save_checkpoint(model, trial)
+
+    def _save(self, output_dir=None, state_dict=None):
+        # DeepSpeed hands over copies, in which transformers no longer sees that two names are one tensor: the words' embeddings, which
+        # are the head as well in a tied model, would be written twice.
+        if state_dict is not None:
+            tied = getattr(self.accelerator.unwrap_model(self.model), "all_tied_weights_keys", {})
+            state_dict = {name: tensor for name, tensor in state_dict.items() if tied.get(name) not in state_dict}
+        super()._save(output_dir, state_dict=state_dict)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Returns (None, each sample's summed loss [batch], its number of answer tokens [batch])."""

@@ -1,7 +1,7 @@
 """Whether DeepSpeed can be used here, and what of a configuration: the two questions between a training command and its start.
 
     why_not()                 → None, or why DeepSpeed cannot be used (not installed; its import fails), after which nobody finds it
-    read_config(path, device) → the configuration to train with, and sentences about what was left out of it
+    read_config(path, device) → the configuration to train with, and sentences about what was changed in it
 
 DeepSpeed is missing on native Windows, and where it is installed, importing it may still fail: a CUDA toolkit or a compiler that is
 not there, a library of another version. Training goes on without it then. But it is not enough to leave it aside: accelerate asks
@@ -38,9 +38,10 @@ def why_not() -> str | None:
 
 
 def read_config(path: Path, on_cpu: bool) -> tuple[dict, list[str]]:
-    """A DeepSpeed configuration as it is used here, and a sentence for each thing that was left out of it.
+    """A DeepSpeed configuration as it is used here, and a sentence for each thing that was changed in it.
 
-    On a CPU nothing can be offloaded to the CPU's memory: it is there already.  Raises: InputError for a missing or damaged file.
+    On a CPU nothing can be offloaded to the CPU's memory: it is there already. Under ZeRO 3 the weights must be put together to be saved:
+    without stage3_gather_16bit_weights_on_model_save transformers writes none, and goes on.  Raises: InputError for a missing or damaged file.
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -49,10 +50,14 @@ def read_config(path: Path, on_cpu: bool) -> tuple[dict, list[str]]:
         raise InputError(f"There is no DeepSpeed configuration {path}; set DS_CONFIG to a JSON file.") from error
     except (ValueError, AttributeError) as error:
         raise InputError(f"{path} is no JSON object ({error}): compare it with finetune/ds_config_zero2.json.") from error
-    dropped = []
+    dropped, changed = [], []
     for part, words in OFFLOADS.items():
         if on_cpu and (zero.pop(part, None) or {}).get("device", "none") != "none":
             dropped.append(words)
     if dropped:
-        return config, [f"On a CPU everything is in its memory already: {path.name} offloads {' and '.join(dropped)}, which is left out."]
-    return config, []
+        changed.append(f"On a CPU everything is in its memory already: {path.name} offloads {' and '.join(dropped)}, which is left out.")
+    if zero.get("stage") == 3 and zero.get("stage3_gather_16bit_weights_on_model_save") is not True:
+        zero["stage3_gather_16bit_weights_on_model_save"] = True
+        changed.append(f"{path.name} does not put the weights together for saving (stage3_gather_16bit_weights_on_model_save): it is done, or "
+                       "the result would hold none.")
+    return config, changed

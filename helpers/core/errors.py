@@ -1,7 +1,16 @@
 """The kinds of fault a user can act on. Each message is one sentence: what is wrong, where, what to do.
 
 In a notebook such a fault is shown as its sentence alone, without the calls that led to it: they say nothing about the remedy.
+`is_disk_full` knows the one fault of the machine that every library words in its own way.
 """
+
+import errno
+from collections.abc import Iterator
+
+FULL_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Of errors without a code: Python's and Rust's words (safetensors), SQLite's, Windows's, and those of torch.save's stream.
+FULL_WORDS = ("No space left", "File too large", "quota exceeded", "database or disk is full", "not enough space on the disk",
+              "PytorchStreamWriter failed", "iostream error", "unexpected pos")
 
 
 class CaptionLabError(Exception):
@@ -42,3 +51,16 @@ class Stopped(KeyboardInterrupt):
     def _render_traceback_(self) -> list[str]:
         """As for `CaptionLabError`."""
         return [f"\x1b[31mKeyboardInterrupt\x1b[0m: {self}"]
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether `error`, or anything that led to it, says that a disk, a quota or a limit on files is used up."""
+    return any((isinstance(cause, OSError) and cause.errno in FULL_CODES) or any(words in str(cause) for words in FULL_WORDS)
+               for cause in _causes(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """`error` and the chain of errors behind it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -15,6 +15,7 @@ from base64 import b64encode
 from pathlib import Path
 
 from helpers.core import runs
+from helpers.core.figures import label_of
 
 POLL_SECONDS, DRAW_SECONDS = 0.2, 2.0
 DPI, PAGE_DPI = 150, 100  # more pixels than the figure has on the page: sharp on every screen
@@ -81,15 +82,16 @@ def follow(process: subprocess.Popen, output_dir: Path, title: str) -> int:
     """Show the run's progress until `process` has ended; returns its exit code."""
     from tqdm.auto import tqdm
 
+    name = label_of(title)
     progress, curve = Progress(output_dir), Curve(title) if in_notebook() else None
-    with tqdm(desc=f"{title}: starting", unit="step") as bar:
+    with tqdm(desc=f"{name}: starting", unit="step") as bar:
         try:
             while True:
                 code = process.poll()
                 for line in progress.news():
                     if "of" in line:
                         bar.reset(total=line["of"])
-                        bar.set_description(title)
+                        bar.set_description(name)
                     elif "loss" in line:
                         bar.set_postfix(loss=f"{line['loss']:.3f}", refresh=False)
                     bar.update(max(0, line["step"] - bar.n))

@@ -4,23 +4,18 @@
     each batch                  footprint.see(batch)    the largest one is remembered; the first one starts the measurement of the steps
     after training              footprint.finish(…)     →  {"device", "base", "peak", "resident", "batch", …}, the same in every process
 
-On a CPU, `base` and `peak` are bytes of the process's own resident memory, without pages of files that it mapped (libraries, and weights
-that were only read); the peak is the highest of samples taken every ten milliseconds during the steps, since the system keeps a high-water
-mark only of all pages together. That mark is `resident`. Frozen weights that nothing wrote to stay pages of their .safetensors file: the
-system can drop them, but a step reads them again, so those resident at the end are added to the peak (and those at the start to the base).
-Where the system does not tell what is mapped (only Linux does), they are left out of a process's own memory where that can be told.
-
-On a GPU, `peak` is what torch's allocator handed out at most during the steps, `resident` what it took from the device, and `base` is zero:
-the CUDA context is outside of both. Each is a list of one number a rank.
+On a CPU, `base` and `peak` are bytes of the process's own resident memory, without pages of files that it mapped, such as libraries; only
+those of weights that stay in their file (an adapter's base) count, since every step reads them. The peak is the highest of samples taken
+every ten milliseconds during the steps, since the system keeps a high-water mark only of all pages together. That mark is `resident`. On a GPU, `peak` is what torch's allocator handed out at
+most during the steps, `resident` what it took from the device, and `base` is zero: the CUDA context is outside of both. Each is a list of
+one number a rank.
 """
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 
 INTERVAL = 0.01  # seconds between samples
 
@@ -31,25 +26,19 @@ def own_bytes(process) -> int:
     return memory.rss - getattr(memory, "shared", 0)
 
 
-def weight_file_bytes(smaps: Path = Path("/proc/self/smaps")) -> int:
-    """Resident bytes of mapped .safetensors files that are still the files' own: what was written to is the process's own memory.
-
-    smaps: as in proc_pid_smaps(5).  0 where the system has no such file.
-    """
-    if not smaps.is_file():
+def weights_in_file(process) -> int:
+    """Resident bytes of mapped safetensors files: weights that stay as they were loaded, which every step reads (only Linux tells)."""
+    if not hasattr(process, "memory_maps") or not sys.platform.startswith("linux"):
         return 0
-    total, counts = 0, False
-    for line in smaps.read_text(encoding="utf-8", errors="replace").splitlines():
-        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):  # the first line of a mapping, with its path at the end
-            counts = line.endswith(".safetensors")
-        elif counts and line.startswith(("Rss:", "Anonymous:")):
-            total += int(line.split()[1]) * 1024 * (1 if line.startswith("Rss:") else -1)
-    return total
+    return sum(mapping.rss - mapping.anonymous for mapping in process.memory_maps() if mapping.path.endswith(".safetensors"))
 
 
-def resident_peak() -> int:
-    """The most bytes of main memory that this process ever had resident (getrusage(2))."""
-    import resource
+def resident_peak(process) -> int:
+    """The most bytes of main memory that this process, a `psutil.Process`, ever had resident (getrusage(2); on Windows psutil knows)."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return process.memory_info().peak_wset
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
@@ -69,7 +58,7 @@ class Footprint:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.batch: dict[str, int] = {}
         self.process = psutil.Process()
-        self.base = own_bytes(self.process) + weight_file_bytes() if self.device == "cpu" else 0
+        self.base = own_bytes(self.process) if self.device == "cpu" else 0
         self.peak, self.over = 0, threading.Event()
 
     def see(self, batch: Mapping) -> None:
@@ -104,7 +93,8 @@ class Footprint:
         if self.device == "cuda":
             own = (0, torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved(), self.batch)
         else:
-            own = (self.base, max(self.peak, own_bytes(self.process)) + weight_file_bytes(), resident_peak(), self.batch)
+            peak = max(self.peak, own_bytes(self.process)) + weights_in_file(self.process)
+            own = (self.base, peak, resident_peak(self.process), self.batch)
         everyone: list = [own]
         if torch.distributed.is_initialized():
             everyone = [None] * torch.distributed.get_world_size()

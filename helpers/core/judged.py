@@ -73,10 +73,11 @@ def judged_gallery(trials: Sequence[Trial], language: str, source: str) -> str:
 
 def side_by_side(columns: Sequence[str], rows: Sequence[tuple[str, Path, Sequence[str]]], note: str = "") -> str:
     """Pictures with several texts beside each: rows are (title, picture, one text a column). As HTML, everything escaped."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *columns))
+    # Left at each cell: JupyterLab's own style sets tables to the right.
+    head = "".join(f"<th align='left' style='text-align:left'>{html.escape(name)}</th>" for name in ("", *columns))
     body = []
     for title, path, texts in rows:
         cells = "".join(f"<td align='left' valign='top' style='text-align:left;vertical-align:top;white-space:pre-wrap'>{html.escape(text) or '…'}</td>" for text in texts)
         picture = f"<img alt='{html.escape(title, quote=True)}' width='180' src='{Shown(title, path, '', {}).data_uri}'>"
-        body.append(f"<tr><td valign='top' width='190' style='vertical-align:top;min-width:190px'>{picture}<br><small>{html.escape(title)}</small></td>{cells}</tr>")
+        body.append(f"<tr><td align='left' valign='top' width='190' style='text-align:left;vertical-align:top;min-width:190px'>{picture}<br><small>{html.escape(title)}</small></td>{cells}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>" + (f"<p><small>{html.escape(note)}</small></p>" if note else "")

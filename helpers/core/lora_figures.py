@@ -31,7 +31,8 @@ def lora_drawing(outputs: int, inputs: int, rank: int, alpha: float | None = Non
         figure = Figure(figsize=(8.6, 3.7), layout="constrained")
         axes = figure.add_subplot()
         at = 0.0
-        pieces = [(r"$h\;=\;($", None, 0, 0), ("W", FROZEN, wide, tall), (f"$+\\;\\frac{{{'α' if alpha is None else f'{alpha:g}'}}}{{{rank}}}$", None, 0, 0),
+        weight = f"$+\\;\\frac{{{'α' if alpha is None else f'{alpha:g}'}}}{{{rank}}}$"
+        pieces = [(r"$h\;=\;($", None, 0, 0), ("W", FROZEN, wide, tall), (weight, None, 0, 0),
                   ("B", TRAINED, thin, tall), ("A", TRAINED, wide, thin), (r"$)\;x$", None, 0, 0)]
         for text, colour, width, height in pieces:
             if colour is None:

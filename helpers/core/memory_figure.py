@@ -21,10 +21,11 @@ COLOURS = dict(zip(PARTS, PALETTE[:5] + ("#c9ced6",), strict=True))
 
 
 def bar_label(plan: Plan) -> str:
-    """The lines under a bar: strategy and stage, what is offloaded, GPUs, and the moment of a step that needs most."""
+    """The lines under a bar: strategy and stage, what is offloaded, GPUs (or processes of a CPU), and the moment of a step that needs most."""
     setup = plan.setup
     kept = "" if setup.offload == "none" else f"offload {setup.offload}\n"
-    return f"{label_of(setup.strategy)}, ZeRO {setup.zero}\n{kept}{setup.gpus} GPU{'s' * (setup.gpus > 1)}\nat {plan.moment}"
+    one, several = ("GPU", "GPUs") if setup.device == "cuda" else ("process", "processes")
+    return f"{label_of(setup.strategy)}, ZeRO {setup.zero}\n{kept}{setup.gpus} {several if setup.gpus > 1 else one}\nat {plan.moment}"
 
 
 def memory_chart(plans: Sequence[Plan], measured: Mapping[int, float] | None = None, limit: float | None = None,

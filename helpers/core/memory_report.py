@@ -16,7 +16,7 @@ from helpers.core.deepspeed_buffers import read_buffers, read_settings
 from helpers.core.errors import InputError
 from helpers.core.figures import label_of
 from helpers.core.memory import PARTS, Plan, Setup, plan
-from helpers.core.memory_figure import GIB, PART_LABELS, memory_chart
+from helpers.core.memory_figure import GIB, PART_LABELS, bar_label, memory_chart
 from helpers.core.model_sizes import load_sizes, read_size
 from helpers.core.runs import load_run
 
@@ -54,8 +54,7 @@ def measured(run: str | Path) -> Comparison:
     """The planner beside a finished run: its folder, or the run.json in it.
 
     Of the ranks, the one that took most counts. On a CPU that is memory beyond what the process had before the model was built, mapped
-    files left out;
-    on a GPU what torch's allocator handed out, which the plan's CUDA context is no part of.
+    files left out but for the weights'; on a GPU what torch's allocator handed out, which the plan's CUDA context is no part of.
     Raises: InputError for a folder without a finished run, or one that recorded no memory of its ranks.
     """
     folder = Path(run).parent if Path(run).name == "run.json" else Path(run)
@@ -75,7 +74,16 @@ def measured(run: str | Path) -> Comparison:
     )
     foreseen = plan(size, setup)
     took = max(peak - base for peak, base in zip(record["peak"], record["base"], strict=True))
-    return Comparison(str(folder), foreseen, foreseen.total - foreseen.parts["framework"], took)
+    return Comparison(str(folder) + learned_otherwise(foreseen, done.trained_parameters), foreseen,
+                      foreseen.total - foreseen.parts["framework"], took)
+
+
+def learned_otherwise(foreseen: Plan, trained: int | None) -> str:
+    """What to say behind a run's name where it trained other parameters than its plan counts: options that a plan does not know, such as
+    --freeze, --tune_llm false or other layers for LoRA, make the two no pair."""
+    if trained is None or abs(trained - foreseen.trained) <= 0.01 * foreseen.trained:
+        return ""
+    return f" (trained {trained / 1e6:.4g} M parameters, planned for {foreseen.trained / 1e6:.4g} M)"
 
 
 def plan_command(model: str, strategies: Sequence[str], gpus: str, settings: dict, deepspeed: Path | None = None, runs: Sequence[Path] = (),
@@ -125,26 +133,31 @@ def print_plans(plans: Sequence[Plan], comparisons: Sequence[Comparison] = (), c
                       f"{size.vision_parameters / 1e9:.3g}, between them {size.merger_parameters / 1e9:.2g}); {setup.micro_batch} × "
                       f"{setup.sequence_length} tokens, {setup.precision}, gradient checkpointing {'on' if setup.checkpointing else 'off'}, "
                       f"pictures in up to {size.views if setup.views is None else setup.views} views", highlight=False)
-        console.print(_plan_table(plans))
+        console.print("[italic]GiB a GPU at the highest moment of a step[/italic]")
+        together = max(1, (console.width - PLAN_WIDTH) // PLAN_COLUMN)
+        for first in range(0, len(plans), together):
+            console.print(_plan_table(plans[first:first + together]))
     if comparisons:
         console.print(_comparison_table(comparisons))
 
 
+PLAN_WIDTH, PLAN_COLUMN = 26, 12  # characters of a plan table's first column, and of each plan
+
+
 def _plan_table(plans: Sequence[Plan]):
+    """One column a plan, since its parts have long names: four plans fit a terminal of 80 characters."""
     from rich.table import Table
 
-    table = Table(title="GiB a GPU at the highest moment of a step, and in the CPU's memory for each GPU", title_justify="left")
-    for name in ("plan", "trained"):
-        table.add_column(name)
-    for part in PARTS:
-        table.add_column(PART_LABELS[part], justify="right")
-    for name in ("total", "highest at", "CPU"):
-        table.add_column(name, justify="right")
+    table = Table()
+    table.add_column("")
     for one in plans:
-        setup = one.setup
-        name = f"{label_of(setup.strategy)}, ZeRO {setup.zero}, offload {setup.offload}, {setup.gpus} GPU{'s' * (setup.gpus > 1)}"
-        table.add_row(name, f"{one.trained / 1e6:.4g} M", *(gib(one.parts[part]) for part in PARTS), f"[bold]{gib(one.total)}[/bold]",
-                      one.moment, gib(sum(one.host.values())))
+        table.add_column(bar_label(one).rpartition("\n")[0].replace(", ", "\n").replace("offload ", "offload\n"), justify="right")
+    rows = {"trained": [f"{one.trained / 1e6:.4g} M" for one in plans]}
+    rows |= {PART_LABELS[part]: [gib(one.parts[part]) for one in plans] for part in PARTS}
+    rows |= {"[bold]total[/bold]": [f"[bold]{gib(one.total)}[/bold]" for one in plans], "highest at": [one.moment for one in plans],
+             "in the CPU's memory": [gib(sum(one.host.values())) for one in plans]}
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
     return table
 
 
@@ -152,7 +165,8 @@ def _comparison_table(comparisons: Sequence[Comparison]):
     from rich.table import Table
 
     table = Table(title="The planner beside measurements, GiB a GPU (or process)", title_justify="left")
-    for name in ("measured run", "strategy", "ZeRO", "offload", "GPUs"):
+    table.add_column("measured run", overflow="fold")  # a path is shown whole
+    for name in ("strategy", "ZeRO", "offload", "GPUs"):
         table.add_column(name)
     for name in ("measured", "planned", "off by"):
         table.add_column(name, justify="right")

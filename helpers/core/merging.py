@@ -8,7 +8,6 @@ The sum is made in float32. Afterwards no adapter is needed, and nothing that re
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -16,11 +15,10 @@ import warnings
 from pathlib import Path
 
 from helpers.core import runs
-from helpers.core.errors import InputError, ResourceError
+from helpers.core.errors import InputError, ResourceError, is_disk_full
 from helpers.core.paths import STUDENT
 from helpers.core.student import load_pretrained, merge_adapter
 
-FULL_DISK = ("No space left", "iostream error", "PytorchStreamWriter failed")
 PRECISIONS = ("same", "fp32", "bf16")
 
 
@@ -72,7 +70,7 @@ def merge(model: str | Path, adapter: str | Path, output: str | Path, precision:
         os.replace(draft, output)
     except Exception as error:
         shutil.rmtree(draft, ignore_errors=True)
-        if getattr(error, "errno", None) == errno.ENOSPC or any(sign in str(error) for sign in FULL_DISK):
+        if is_disk_full(error):
             raise ResourceError(f"The disk of {output} is full: free space or choose another output folder; nothing was written.") from error
         if isinstance(error, OSError):
             raise ResourceError(f"{output} cannot be written ({error.strerror or error}); choose another output folder.") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 
 import torch
 
@@ -63,10 +64,12 @@ def add_adapter(model, lora: LoraOptions, parts: Parts, beside: list[str]):
 
     whole = [name for part in beside for name in largest_modules(model, parts, part)]
     try:
-        model = get_peft_model(model, LoraConfig(
-            r=lora.lora_r, lora_alpha=lora.lora_alpha, lora_dropout=lora.lora_dropout, target_modules=lora.lora_target_modules,
-            modules_to_save=whole or None, task_type="CAUSAL_LM",
-        ))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # PEFT still uses transformers' old name for it
+            model = get_peft_model(model, LoraConfig(
+                r=lora.lora_r, lora_alpha=lora.lora_alpha, lora_dropout=lora.lora_dropout, target_modules=lora.lora_target_modules,
+                modules_to_save=whole or None, task_type="CAUSAL_LM",
+            ))
     except (ValueError, re.error) as error:
         raise InputError(f"--lora_target_modules fits no layer of {type(model).__name__} ({str(error).splitlines()[0][:200]}); "
                          "give a regular expression over its layers' names.") from error
@@ -102,4 +105,14 @@ def digest_learning(model) -> str:
 
 def count_learning(model) -> int:
     """How many parameters learn, on all processes together."""
-    return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters() if parameter.requires_grad)
+    return sum(_size(parameter) for parameter in model.parameters() if parameter.requires_grad)
+
+
+def count_saved(model) -> int:
+    """How many parameters the result holds: those that learn of an adapter, else all."""
+    return count_learning(model) if hasattr(model, "peft_config") else sum(map(_size, model.parameters()))
+
+
+def _size(parameter) -> int:
+    """The numbers in a parameter, also in one that ZeRO-3 has cut up."""
+    return getattr(parameter, "ds_numel", parameter.numel())

@@ -1,7 +1,7 @@
 """Processes that never outlive the one who started them, and ports that are free.
 
-A training run is a small tree: the caller (a notebook, the course) → the shell script, which becomes torchrun → one rank per
-device. Each rank has a session of its own, so a signal to the caller's group does not reach it, and a killed caller can warn
+A training run is a small tree: the caller (a notebook, the course) → the shell script, which becomes torchrun (finetune/start.py) →
+one rank per device. Each rank has a session of its own, so a signal to the caller's group does not reach it, and a killed caller can warn
 nobody. Therefore every rank keeps watch itself: when its parent, or the caller named in `OWNER_VARIABLE`, is gone, it ends.
 """
 
@@ -37,7 +37,9 @@ def die_with_parents() -> None:
             time.sleep(WATCH_SECONDS)
         if os.getppid() == parent:
             os.kill(parent, signal.SIGTERM)  # torchrun, whose owner is gone
-        if os.environ.get("RANK", "0") == "0":  # the others would say the same
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(4 * WATCH_SECONDS)  # the first says it for all, and must not break off at a peer that is gone before it has noticed
+        else:
             print("error: the process that started this run is gone, so it ends; the same command continues from its last checkpoint.",
                   file=sys.stderr, flush=True)
         os._exit(1)

@@ -126,7 +126,7 @@ def _rows(records: Mapping[str, Record]) -> list[list[str]]:
             "optimizer steps": number(facts.get("steps") or (total[-1] if total else None), "d"),
             "peak learning rate": number(float(record.settings.get("learning_rate") or max(rates, default=0)) or None, "g"),
             "trained parameters": number(record.trained, ",d"),
-            "final loss": number(smooth[-1] if smooth else None),
+            "final loss, smoothed": number(smooth[-1] if smooth else None),
             "final evaluation loss": number(evaluations[-1][1] if evaluations else None),
             "lowest evaluation loss": f"{best[1]:.4g} at step {best[0]}" if best else "–",
             "seconds": number(seconds, ".1f"),

@@ -16,20 +16,19 @@ from transformers import Trainer, TrainerCallback, TrainerState
 
 from helpers.core import runs
 from helpers.core.batches import LengthSampler
-from helpers.core.errors import InputError
+from helpers.core.errors import InputError, ResourceError
 from helpers.core.ranks import barrier, gather, rank, say, world
-from helpers.core.training_options import DataArguments, ModelArguments
+from helpers.core.training_options import DataArguments, ModelArguments, given_options
 
 # Options that say where things lie or what is shown, not what the run ends with.
-PLACES = {"--output_dir", "--model_name_or_path", "--data_path", "--eval_data_path", "--deepspeed", "--resume_from_checkpoint",
-          "--report_to", "--keep_checkpoints"}
+PLACES = {"output_dir", "model_name_or_path", "data_path", "eval_data_path", "deepspeed", "resume_from_checkpoint", "report_to",
+          "keep_checkpoints"}
 EVENTS = "tensorboard"  # the folder of TensorBoard's events, in the run's
 
 
 def settings_of(argv: list[str], data: DataArguments, model: ModelArguments, deepspeed: dict | None) -> dict:
     """All that decides what a run ends with; what the files hold counts, not where they lie."""
-    options = {name.removeprefix("--"): value for name, value in zip(argv, argv[1:], strict=False)
-               if name.startswith("--") and name not in PLACES}
+    options = {name: value for name, value in given_options(argv).items() if name not in PLACES}
     return options | {
         "model": runs.digest_model(model.model_name_or_path),
         "data": runs.digest_data(data.data_path),
@@ -74,6 +73,31 @@ def prepare_folder(folder: Path, settings: dict, asked: str | None = None) -> Pa
     return checkpoint
 
 
+def checkpoint_bytes(learning: int, saved: int, deepspeed: bool, precision: str) -> tuple[int, int]:
+    """About how many bytes a checkpoint takes, and the weights alone, for `learning` parameters of the `saved` ones (LoRA saves none other).
+
+    The Trainer writes weights and Adam's two float32 moments. DeepSpeed writes the weights a second time, in what it computes in, and
+    float32 master weights beside the moments (runtime/engine.py, save_checkpoint).
+    """
+    weights = (2 if deepspeed and precision != "fp32" else 4) * saved
+    return (2 * weights + 12 * learning, weights) if deepspeed else (weights + 8 * learning, weights)
+
+
+def check_room(folder: Path, checkpoint: int, weights: int, saves_checkpoints: bool, keep_best: bool) -> None:
+    """Raise ResourceError, on all processes, when the disk of `folder` has no room for what the run will lay there.
+
+    checkpoint, weights: bytes (see `checkpoint_bytes`).  For a moment the newest checkpoint lies beside the one that is being written,
+    and where the best weights are wanted, the best beside both; those that are there already take no further room.
+    """
+    most = 2 + keep_best if saves_checkpoints else 0
+    need = max(0, most - len(runs.checkpoints(folder))) * checkpoint or weights
+    free = gather([shutil.disk_usage(folder).free if rank() == 0 else 0])[0]  # another machine may have no such folder
+    if free < need:
+        what, way_out = (f"{most} checkpoints", ", or save none (--save_strategy no)") if most else ("the weights", "")
+        raise ResourceError(f"{folder} has {free / 2**20:.0f} MiB free, and {what} of this run need about {need / 2**20:.0f} more: "
+                            f"free space, choose another OUTPUT_DIR{way_out}.")
+
+
 def check_checkpoint(checkpoint: Path, model: str) -> None:
     """Raise InputError unless `checkpoint` is a complete one of a run that began with the model of this digest."""
     complete = runs.read_json(checkpoint / runs.COMPLETE)
@@ -83,17 +107,33 @@ def check_checkpoint(checkpoint: Path, model: str) -> None:
         raise InputError(f"--resume_from_checkpoint {checkpoint} is of another model: give the model it was trained from, or leave it out.")
 
 
-def check_learning(checkpoint: Path | None, learning: str) -> None:
-    """Raise InputError when `checkpoint` was written by a run in which something else learned (see `digest_learning`)."""
-    written = (runs.read_json(checkpoint / runs.COMPLETE) or {}).get("learning", learning) if checkpoint else learning
-    if written != learning:
+def sharding_of(deepspeed: dict | None) -> str:
+    """How a run cuts its optimizer's states up, in words: DeepSpeed can only put them together as it took them apart."""
+    if not deepspeed:
+        return "without DeepSpeed"
+    return f"under ZeRO {deepspeed.get('zero_optimization', {}).get('stage', 0)} on {world()} process{'es' * (world() > 1)}"
+
+
+def check_learning(checkpoint: Path | None, learning: str, sharding: str) -> None:
+    """Raise InputError when `checkpoint` was written by a run in which something else learned (see `digest_learning`), or which cut it up
+    otherwise (see `sharding_of`)."""
+    written = (runs.read_json(checkpoint / runs.COMPLETE) or {}) if checkpoint else {}
+    if written.get("sharding", sharding) != sharding:
+        raise InputError(f"{checkpoint} was written {written['sharding']}, and this run trains {sharding}: start it as that one was, or leave "
+                         "the checkpoint out.")
+    if written.get("learning", learning) != learning:
         raise InputError(f"{checkpoint} was written by a run in which other parts learned (LoRA or full, rank, frozen parts): "
                          "give the settings it was trained with, or leave it out.")
 
 
 def best_checkpoint(folder: Path, state: TrainerState) -> Path | None:
-    """The checkpoint in `folder` with the lowest evaluation loss so far, as the Trainer's state names it; None before there is one."""
-    return folder / Path(state.best_model_checkpoint).name if state.best_model_checkpoint else None
+    """The checkpoint with the lowest evaluation loss so far, as the Trainer's state names it; None before there is one, or when it is gone.
+
+    It lies in `folder`, also where that was moved since, or where the run that is being continued left it.
+    """
+    named = Path(state.best_model_checkpoint) if state.best_model_checkpoint else None
+    places = (folder / named.name, named) if named else ()
+    return next((place for place in places if (place / runs.COMPLETE).is_file()), None)
 
 
 class RunFolder(TrainerCallback):

@@ -2,12 +2,16 @@
 
     OUTPUT_DIR/
       settings.json        what was asked: options, and the digests of the model, the data and every picture
-      progress.jsonl       {"step", "of"} when a session begins; {"step", "loss", "learning_rate", "epoch", "seconds"} after each
-                           step; {"step", "eval_loss", …} after an evaluation. Only ever appended to
+      progress.jsonl       {"step", "of"} when a session begins; {"step", "loss", "learning_rate", "grad_norm", "epoch", "seconds"} after
+                           each step; {"step", "eval_loss", …} after an evaluation. Only ever appended to
       checkpoint-40/       weights, optimizer, random states; counts only once it holds complete.json, written last
       run.json             written last of all: the run is finished
-      training.log         what the processes printed
+      training.log         what the processes printed, of a run that `helpers.finetuning.launch` started
+      tensorboard/         TensorBoard's events, where they were asked for
       model.safetensors … or adapter_model.safetensors …, with the processor's files: the result
+
+While a file is being written it has another name, beginning with a dot: .run.json, .result/ (the result), .seen-… (a mark by which
+several machines see that they share the folder).
 
 `seconds` is the time spent in training so far, over all sessions of a run that was interrupted and continued.
 """
@@ -32,10 +36,11 @@ WEIGHTS = ("*.safetensors", "*.bin", "*.index.json", "config.json", "adapter_con
 class Run:
     """A finished run. `losses` and `eval_losses` are (step, mean loss per answer token), in order; `samples_per_second` counts
     training samples over the `seconds` from the first step to the last, evaluations and checkpoints included. `peak_memory` is in
-    bytes, the sum of the processes' peaks (of the GPUs' where there are any), and `memory` says more (helpers/core/footprint.py; None for a run of an earlier version);
+    bytes, the sum of the processes' peaks (of the GPUs' where there are any), and `memory` says more (helpers/core/footprint.py).
     `settings` holds all that decides the result, `launch` the launcher's digest of it. `best_step` is the step whose weights the result
     holds, where the best were asked for; None: the last. `examined` names, for "train" and "eval", the ids of the samples that the
-    length limit "cut" and of those "untagged", without <image> in the file. `trained_parameters` counts what learned."""
+    length limit "cut" and of those "untagged", without <image> in the file. `trained_parameters` counts what learned. `memory`,
+    `examined` and `trained_parameters` are None for a run of an earlier version."""
 
     output_dir: Path
     strategy: str

@@ -1,10 +1,14 @@
 """What can be asked of a fine-tuning run besides transformers' own training arguments: the model, the data, the adapter.
 
-Each class is a group of options of finetune/finetune.py; a field is an option, its `help` what `--help` prints.
+Each class is a group of options of finetune/finetune.py; a field is an option, its `help` what `--help` prints. `read_options` makes
+filled groups of a command line's words, `given_options` names those words alone: what was asked, without the defaults.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 
+from helpers.core.errors import CaptionLabError, InputError
 from helpers.core.model_parts import LANGUAGE_ATTENTION
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -55,3 +59,42 @@ class LoraOptions:
     lora_alpha: int = option(64, "the update's weight is alpha / rank")
     lora_dropout: float = option(0.05, "share of the adapter's inputs that are dropped while training")
     lora_target_modules: str = option(LANGUAGE_ATTENTION, "regular expression over the names of the layers that get an adapter")
+
+
+def read_options(groups: Sequence[type], argv: list[str]) -> tuple:
+    """One object of each of the dataclasses `groups`, filled from the command line's words.
+
+    Raises: InputError for an unknown option and for a value that an option cannot have.
+    """
+    from transformers import HfArgumentParser
+
+    class Parser(HfArgumentParser):
+        """argparse prints all of some three hundred options before it says which one is wrong; here only that."""
+
+        def error(self, message: str):
+            raise InputError(f"The options cannot be used: {message}; --help tells all of them.")
+
+    try:
+        *filled, unknown = Parser(groups).parse_args_into_dataclasses(list(argv), return_remaining_strings=True)
+    except CaptionLabError:
+        raise
+    except (ValueError, TypeError) as error:  # transformers' own objections to its training arguments
+        raise InputError(f"The options cannot be used: {str(error).strip().splitlines()[0].rstrip('.')}; --help tells all of them.") from error
+    if unknown:
+        names = [f"--{one.name}" for group in groups for one in fields(group)]
+        near = get_close_matches(unknown[0].partition("=")[0].replace("-", "_").replace("__", "--", 1), names, 1)
+        raise InputError(f"There is no option {unknown[0]}{f'; {near[0]} is meant, perhaps' if near else ''}: --help tells all of them.")
+    return tuple(filled)
+
+
+def given_options(argv: Sequence[str]) -> dict[str, str]:
+    """{"lora_r": "8"} from `--lora_r 8`, `--lora-r 8` or `--lora_r=8`; an option that stands alone is "true"."""
+    given: dict[str, list[str]] = {}
+    values: list[str] = []
+    for word in argv:
+        if word.startswith("--"):
+            name, equals, value = word.removeprefix("--").partition("=")
+            values = given[name.replace("-", "_")] = [value] if equals else []
+        else:
+            values.append(word)
+    return {name: " ".join(words) if words else "true" for name, words in given.items()}
