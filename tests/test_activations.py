@@ -19,9 +19,14 @@ def student(tmp_path_factory):
     return make_student(tmp_path_factory.mktemp("activations") / "student")
 
 
-def autograd_bytes(config: AutoConfig, dtype: torch.dtype, tokens: int) -> int:
-    """Bytes of all tensors, each storage once, that autograd saves in a forward pass beside the parameters."""
-    model = AutoModelForCausalLM.from_config(config).to(dtype).train()
+def autograd_bytes(config: AutoConfig, dtype: torch.dtype, tokens: int, rank: int = 0) -> int:
+    """Bytes of all tensors, each storage once, that autograd saves in a forward pass beside the parameters; rank: of an adapter beside them."""
+    model = AutoModelForCausalLM.from_config(config)
+    if rank:
+        from peft import LoraConfig, get_peft_model
+
+        model = get_peft_model(model, LoraConfig(r=rank, lora_dropout=0.05, target_modules=r".*self_attn\.[qkvo]_proj")).requires_grad_(True)
+    model = model.to(dtype).train()
     own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
     found, alive = {}, []
 
@@ -61,6 +66,14 @@ def test_a_layer_saves_what_the_formula_says(kind, text, wide, dtype):
     tokens = 128
     saved = (autograd_bytes(layer_config(kind, 3), dtype, tokens) - autograd_bytes(layer_config(kind, 1), dtype, tokens)) / 2
     assert activations.text_layer(text, wide, kind == "linear_attention") * tokens == pytest.approx(saved, rel=0.07)
+
+
+@pytest.mark.parametrize(("wide", "dtype"), [(4, torch.float32), (2, torch.bfloat16)])
+def test_an_adapter_saves_what_the_formula_says(wide, dtype):
+    tokens, rank, text = 128, 16, Text(2, 128, 320, 192, 96, 32, normed_heads=True)
+    saved = [(autograd_bytes(layer_config("qwen3", 3), dtype, tokens, r) - autograd_bytes(layer_config("qwen3", 1), dtype, tokens, r)) / 2
+             for r in (0, rank)]
+    assert activations.adapter(text, wide, rank, wide) * tokens == pytest.approx(saved[1] - saved[0], rel=0.07)
 
 
 def test_a_vision_layer_saves_what_the_formula_says(student):

@@ -12,10 +12,10 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 from helpers import cli
-from helpers.core.deepspeed_buffers import kit_buffers, read_settings
+from helpers.core.deepspeed_buffers import Buffers, kit_buffers, read_settings
 from helpers.core.errors import InputError
 from helpers.core.footprint import resident_peak, weights_in_file
-from helpers.core.memory import CUDA_CONTEXT, PARTS, Setup, largest_picture, plan
+from helpers.core.memory import CUDA_CONTEXT, PARTS, Setup, _backward, largest_picture, plan
 from helpers.core.memory_figure import memory_chart
 from helpers.core.memory_report import measured, published
 from helpers.core.model_sizes import ADAPTED, build_on_meta, load_sizes, read_size
@@ -127,6 +127,34 @@ def test_what_costs_less_is_planned_as_less(large):
     assert total("full", 2, gpus=2) > total("lora", 2, gpus=2) > total("lora", 2, gpus=2, copies=False)
     assert total("lora", 2) > total("lora", 2, tune_vision=False)
     assert total("full", 2, checkpointing=False) > total("full", 2) and total("full", 2, micro_batch=2) > total("full", 2)
+
+
+def test_a_bucket_is_reduced_when_what_filled_it_has_let_go(large):
+    setup = Setup("full", 2, gpus=2, buffers=Buffers(reduce=300_000_000))  # larger than the words' embeddings
+    times = _backward(large, setup, 1_000_000_000, {"parameters": 1}, gradients=7, early=False)
+    assert [left for left, _ in times] == pytest.approx([1, 0.7, 0.4, 0])
+    assert [parts["gradients"] for _, parts in times] == [0, 0, 7, 7]
+    assert [parts["buffers"] for _, parts in times] == [2 * size for size in (300_000_000, 600_000_000, 600_000_000, 400_000_000)]
+    kept = _backward(large, setup, 1_000_000_000, {}, gradients=7, early=True)
+    assert [parts["gradients"] for _, parts in kept] == [7, 7, 7, 7]
+
+
+@pytest.mark.parametrize(("decay", "groups"), [(0.0, 1), (0.1, 2)])
+def test_one_optimizer_group_where_nothing_tells_two_apart(decay, groups, tmp_path):
+    from transformers import TrainingArguments
+
+    from helpers.core.caption_trainer import CaptionTrainer
+
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
+    arguments = TrainingArguments(tmp_path, weight_decay=decay, learning_rate=0.5, report_to="none", use_cpu=True)
+    optimizer = CaptionTrainer(model=model, args=arguments).create_optimizer()
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [decay, 0.0][:groups]
+    learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    assert len(learned) == 4 and {id(parameter) for parameter in learned} == {id(parameter) for parameter in model.parameters()}
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    model(torch.ones(2, 4)).pow(2).sum().backward()
+    optimizer.step()
+    assert any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
 
 
 def test_a_plan_is_its_highest_moment(large):

@@ -38,6 +38,18 @@ def text_layer(text: Text, wide: int, linear: bool = False) -> float:
     return norms + inputs + mixer + 4 * wide * text.intermediate
 
 
+def adapter(text: Text, wide: int, rank: int, mask: int, linear: bool = False) -> float:
+    """Bytes a token that LoRA of `rank` saves beside one layer whose attention it adapts: q, k, v and the output; of linear attention
+    what makes q, k and v together, the gate, and the output.
+
+    Each adapter drops part of its input anew: the mask, the input that is left, and what A makes of it (peft/tuners/lora/layer.py,
+    Linear.forward, with lora_dropout above 0). mask: bytes of its element, 1 on a GPU, on a CPU a factor as wide as the values
+    (torch, aten/src/ATen/native/Dropout.cpp).
+    """
+    inputs, layers = (2 * text.hidden + text.linear_value, 3) if linear else (3 * text.hidden + text.query, 4)
+    return (mask + wide) * inputs + layers * wide * rank
+
+
 def vision_layer(vision: Vision, wide: int) -> float:
     """Bytes a patch that one layer of the vision tower saves: two LayerNorms, the inputs of both blocks, q, k, v and the attention's
     output (of each view, and where views pass together joined again), and what the MLP keeps of its inner width.
@@ -50,22 +62,26 @@ def vision_layer(vision: Vision, wide: int) -> float:
     return (norms + attention * wide) * vision.hidden + vision.inner * wide * vision.intermediate
 
 
-def saved(size: ModelSize, tokens: int, patches: int, wide: int, checkpointing: bool) -> int:
-    """Bytes that all layers keep at the end of the forward pass, for `tokens` tokens and `patches` patches of all samples together."""
+def saved(size: ModelSize, tokens: int, patches: int, wide: int, checkpointing: bool, beside: tuple[float, float] = (0, 0)) -> int:
+    """Bytes that all layers keep at the end of the forward pass, for `tokens` tokens and `patches` patches of all samples together.
+
+    beside: bytes a token that an adapter adds to a layer, and to one of linear attention (`adapter`)."""
     text, vision = size.text, size.vision
     if checkpointing:
         words = tokens * text.layers * wide * text.hidden
     else:
-        words = tokens * (text.linear * text_layer(text, wide, True) + (text.layers - text.linear) * text_layer(text, wide))
+        words = tokens * (text.linear * (text_layer(text, wide, True) + beside[1])
+                          + (text.layers - text.linear) * (text_layer(text, wide) + beside[0]))
     one = wide * vision.hidden if checkpointing and vision.checkpoints else vision_layer(vision, wide)
     return int(words + patches * vision.whole_layers * one)
 
 
-def recomputed(size: ModelSize, tokens: int, patches: int, wide: int, checkpointing: bool) -> int:
-    """Bytes of the one layer that the backward pass computes again, the largest; 0 without checkpointing."""
+def recomputed(size: ModelSize, tokens: int, patches: int, wide: int, checkpointing: bool,
+               beside: tuple[float, float] = (0, 0)) -> int:
+    """Bytes of the one layer that the backward pass computes again, the largest, with its adapter; 0 without checkpointing."""
     if not checkpointing:
         return 0
-    words = tokens * max(text_layer(size.text, wide), text_layer(size.text, wide, True) if size.text.linear else 0)
+    words = tokens * max(text_layer(size.text, wide) + beside[0], text_layer(size.text, wide, True) + beside[1] if size.text.linear else 0)
     return int(max(words, patches * vision_layer(size.vision, wide) if size.vision.checkpoints else 0))
 
 

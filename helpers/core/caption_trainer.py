@@ -49,6 +49,21 @@ class CaptionTrainer(Trainer):
     def _get_train_sampler(self, train_dataset=None):
         return self.sampler
 
+    def create_optimizer(self, model=None):
+        """The Trainer's optimizer, with its groups joined where nothing tells them apart, as without weight decay.
+
+        ZeRO-2 puts the gradients of all groups into one buffer and updates group by group: as long as a group waits, the whole buffer
+        stays (DeepSpeed 0.19.8, runtime/zero/stage_1_and_2.py, copy_grads_in_partition and step). One group lets it go before the update.
+        """
+        made = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if made:
+            first, *others = optimizer.param_groups
+            if all(group | {"params": None} == first | {"params": None} for group in others):
+                first["params"] = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+                optimizer.param_groups[1:] = []
+        return optimizer
+
     def training_step(self, model, inputs, num_items_in_batch=None):
         """One forward and backward pass. Raises TrainingError for a loss that is no number."""
         loss = super().training_step(model, inputs, num_items_in_batch)

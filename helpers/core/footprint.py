@@ -50,6 +50,11 @@ class Footprint:
         import psutil
         import torch
 
+        if "deepspeed" in sys.modules:
+            # Its engine loads this, and with it torch's compiler (runtime/zero/utils.py, is_zero_supported_optimizer; torch.compile in
+            # muon/original_muon.py): some 50 MiB of libraries, which are no part of the model.
+            import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
+
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.batch: dict[str, int] = {}
         self.process = psutil.Process()

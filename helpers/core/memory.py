@@ -5,7 +5,7 @@
 A step's memory has no single formula, because parts come and go. The planner adds them up at four moments and takes the highest:
 
     forward    the loss is computed: all activations, the logits, no gradients yet
-    backward   activations still there, gradients growing, their buckets filled
+    backward   activations going, gradients growing, their buckets filled and reduced
     casting    gradients flattened and cast to float32 (with ZeRO; activations gone)
     update     Adam's step with its scratch space
 
@@ -150,9 +150,14 @@ def plan(size: ModelSize, setup: Setup) -> Plan:
     wide = WIDTHS[setup.precision]
     tokens = setup.micro_batch * setup.sequence_length
     patches = setup.micro_batch * (size.views if setup.views is None else setup.views) * (setup.patches or largest_picture(size, setup))
-    kept = activations.saved(size, tokens, patches, wide, setup.checkpointing)
+    mask = 1 if setup.device == "cuda" else wide
+    lora = setup.strategy == "lora"
+    beside = tuple(activations.adapter(size.text, wide, setup.rank, mask, linear) if lora else 0 for linear in (False, True))
+    kept = activations.saved(size, tokens, patches, wide, setup.checkpointing, beside)
     moments["forward"]["activations"] = kept + activations.loss(size, tokens)
-    moments["backward"]["activations"] = kept + activations.recomputed(size, tokens, patches, wide, setup.checkpointing)
+    kept += activations.recomputed(size, tokens, patches, wide, setup.checkpointing, beside)
+    passing = [parts | {"activations": left * kept} for left, parts in moments["backward"]]
+    moments["backward"] = max(passing, key=lambda parts: sum(parts.values()))
     framework = CUDA_CONTEXT if setup.device == "cuda" else 0
     whole = {name: {part: int(parts.get(part, framework if part == "framework" else 0)) for part in PARTS}
              for name, parts in moments.items()}
@@ -176,7 +181,7 @@ def _replicated(size: ModelSize, setup: Setup, trained: int, resident: int):
     always = {"parameters": parameters, "optimizer": optimizer, "buffers": buckets}
     return {
         "forward": always | {"parameters": parameters + casts},
-        "backward": always | {"parameters": parameters + casts, "gradients": 4 * trained},
+        "backward": [(1, always | {"parameters": parameters + casts, "gradients": 4 * trained})],
         "update": always | {"gradients": 4 * trained, "optimizer": optimizer + scratch},
     }, {}
 
@@ -194,23 +199,45 @@ def _reduction(size: ModelSize, setup: Setup, trained: int) -> tuple[int, int]:
     return bucket, wide * max(filled if setup.gpus > 1 else 0, 2 * alone)
 
 
+def _backward(size: ModelSize, setup: Setup, trained: int, always: dict, gradients: float, early: bool) -> list[tuple[float, dict]]:
+    """The times in a backward pass at which most is there: [(share of the activations that is left, parts)].
+
+    A bucket is reduced when it is full, and the last one at the end (reduce_independent_p_g_buckets_and_remove_grads and
+    independent_gradient_partition_epilogue, in stage 3 as well). By then the layers that filled it have let go of their activations.
+    early: `gradients`, the shares that are kept, have their memory before the first reduction (stage 3), or after it (stage 2:
+    copy_grads_in_partition). `always` holds no bucket.
+    """
+    wide = WIDTHS[setup.precision]
+    bucket, reduction = _reduction(size, setup, trained)
+    filled = min(setup.buffers.reduce, trained)
+    first = {"gradients": gradients if early else 0}
+    times = [(1, always | first | {"buffers": bucket if setup.device == "cuda" or early else 0})]
+    for number in range(1, min(trained // filled, 2) + 1):
+        times.append((1 - number * filled / trained, always | (first if number == 1 else {"gradients": gradients}) | {"buffers": bucket + reduction}))
+    if setup.strategy == "full" and size.largest_parameter > setup.buffers.reduce:
+        last = reduction  # the words' embeddings, whose gradient is complete last, are reduced alone
+    else:
+        last = wide * (trained % filled) if setup.gpus > 1 else 0
+    return [*times, (0, always | {"gradients": gradients, "buffers": bucket + last})]
+
+
 def _stage_2(size: ModelSize, setup: Setup, trained: int, resident: int):
     """Parameters whole on every GPU; gradients and optimizer states cut into as many shares as there are GPUs."""
     wide, share = WIDTHS[setup.precision], trained / setup.gpus
-    bucket, reduction = _reduction(size, setup, trained)
     always = {"parameters": wide * resident}
     if setup.offload == "optimizer":
         # One gradient at a time waits on the GPU for its copy (temp_grad_buffer_for_gpu_offload).
         waiting = wide * size.largest_parameter
         host = {"optimizer": (MASTER + ADAM) * share, "gradients": 4 * share, "buffers": wide * (share + size.largest_parameter)}
-        return {"forward": always | {"buffers": waiting}, "backward": always | {"buffers": waiting + bucket + reduction},
+        passing = [(left, parts | {"buffers": waiting + parts["buffers"]}) for left, parts in _backward(size, setup, trained, always, 0, False)]
+        return {"forward": always | {"buffers": waiting}, "backward": passing,
                 "update": always | {"buffers": waiting}}, host
     always["optimizer"] = (MASTER + ADAM) * share  # the master share is a copy also in float32 (single_partition_of_fp32_groups)
     flat = wide * share                            # flatten(averaged_gradients), beside the gradients themselves
     cast = 4 * share if wide < 4 else 0            # .to(float32): nothing to do in float32
     return {
         "forward": dict(always),
-        "backward": always | {"gradients": wide * share, "buffers": bucket + reduction},
+        "backward": _backward(size, setup, trained, always, wide * share, early=False),
         "casting": always | {"gradients": wide * share + flat + cast},
         "update": always | {"gradients": 4 * share, "optimizer": always["optimizer"] + SCRATCH[setup.device] * share},
     }, {}
@@ -233,7 +260,7 @@ def gathered(size: ModelSize, setup: Setup, resident: int) -> int:
 def _stage_3(size: ModelSize, setup: Setup, trained: int, resident: int):
     """Parameters, gradients and optimizer states cut into shares; parameters gathered while they are used."""
     wide, share = WIDTHS[setup.precision], trained / setup.gpus
-    bucket, reduction = _reduction(size, setup, trained)
+    bucket, _ = _reduction(size, setup, trained)
     fetched = wide * gathered(size, setup, resident)
     group = min(share, setup.buffers.sub_group)  # the optimizer goes from one sub-group to the next
     cut, gradients, optimizer = wide * resident / setup.gpus, wide * share, (MASTER + ADAM) * share
@@ -245,8 +272,9 @@ def _stage_3(size: ModelSize, setup: Setup, trained: int, resident: int):
     else:
         host |= {"optimizer": optimizer, "gradients": gradients + 4 * share}
     used = always | {"parameters": always["parameters"] + fetched}
-    moments = {"forward": used, "backward": used | {"buffers": bucket + reduction}, "update": dict(always)}
+    moments = {"forward": dict(used), "backward": _backward(size, setup, trained, used, used.get("gradients", 0), early=True),
+               "update": dict(always)}
     if setup.offload == "none":
         moments["casting"] = always | {"gradients": gradients + wide * group + (4 * group if wide < 4 else 0)}
         moments["update"] = always | {"gradients": gradients + 4 * group, "optimizer": optimizer + SCRATCH[setup.device] * group}
-    return {name: dict(parts) for name, parts in moments.items()}, host
+    return moments, host
