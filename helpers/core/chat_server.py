@@ -50,7 +50,7 @@ RETRY_SECONDS = 30
 ALLOWED_MESSAGES = ("comm_msg", "comm_close", "comm_info_request", "kernel_info_request")
 ALLOWED_COMMS = ("jupyter.widget.control",)
 # Nothing from elsewhere: Voilà's page names style sheets and MathJax on content networks, which this kit does without.
-POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
+POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
           "img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 'self' ws: wss:; object-src 'none'; "
           "base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 
