@@ -21,7 +21,6 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSI
 SECRET = "nobody reads this line of code"
 CODE = f"""
 import os, ipywidgets  # {SECRET}
-from helpers.core.student import load_student
 field, echo, upload = ipywidgets.Text(), ipywidgets.HTML(), ipywidgets.FileUpload()
 field.observe(lambda change: setattr(echo, "value", f"{{os.getpid()}} {{change['new']}}"), "value")
 upload.observe(lambda change: setattr(echo, "value", f"{{len(change['new'][0]['content'])}} bytes"), "value")
@@ -67,7 +66,7 @@ def test_each_visitor_has_a_kernel_and_words_of_their_own_and_sees_no_code(serve
     answers = [says(first, "apple"), says(second, "pear")]
     assert [answer.split()[1] for answer in answers] == ["apple", "pear"]
     assert answers[0].split()[0] != answers[1].split()[0]
-    assert "A page" in first.page and SECRET not in first.page and "load_student" not in first.page
+    assert "A page" in first.page and SECRET not in first.page and "ipywidgets.Text()" not in first.page
     assert not any("apple" in str(state.get("value")) for state in second.states().values())
     # A third one has to wait, and is told so in both languages; when somebody leaves, there is a place again.
     status, headers, page = server.request("/")
@@ -86,7 +85,7 @@ def test_code_that_a_visitor_sends_is_not_run(server, protocol, tmp_path):
         visitor.send("execute_request", content, channel)
     visitor.send("debug_request", {"type": "request", "command": "evaluate", "seq": 1, "arguments": {"expression": content["code"]}}, "control")
     visitor.send("complete_request", {"code": "SECR", "cursor_pos": 4})
-    visitor.send("inspect_request", {"code": "load_student", "cursor_pos": 4, "detail_level": 1})
+    visitor.send("inspect_request", {"code": "upload", "cursor_pos": 4, "detail_level": 1})
     visitor.send("shutdown_request", {"restart": False}, "control")
     assert says(visitor, "after").endswith("after")  # what was sent before has been dealt with, and the kernel lives
     assert not touched.exists()
@@ -102,7 +101,7 @@ def test_code_that_a_visitor_sends_is_not_run(server, protocol, tmp_path):
 
 def connection_file(kernel: str) -> Path:
     """Where the server wrote how to reach a kernel."""
-    return next(Path(tempfile.gettempdir()).glob(f"captionlab-chat-*/voila_*/kernel-{kernel}.json"))
+    return next(Path(tempfile.gettempdir()).glob(f"captionlab-page-*/voila_*/kernel-{kernel}.json"))
 
 
 def test_a_visitor_opens_no_widget_and_garbage_changes_nothing(visitor):
@@ -127,7 +126,7 @@ def test_no_file_can_be_read(server, notebook):
     for path in others + [place + name for place in places for name in inside + up]:
         status, headers, text = server.request(path)
         assert status in (302, 400, 403, 404, 500), (path, status)
-        assert not any(found in text for found in ("root:", SECRET, "private picture", "load_student", "Traceback")), path
+        assert not any(found in text for found in ("root:", SECRET, "private picture", "ipywidgets.Text()", "Traceback")), path
         assert not headers.get("Location", "").startswith("//"), path
     assert server.request("/api/kernels", "POST", {"Content-Type": "application/json"}, b"{}")[0] in (403, 404, 405)
     # A template or theme of the visitor's choice would be a folder of the machine's; the page comes as ever, in Voilà's own.

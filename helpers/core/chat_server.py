@@ -38,7 +38,7 @@ from traitlets.config import Config
 from voila.app import Voila
 from voila.tornado.handler import TornadoVoilaHandler
 
-from helpers.core.chat_kernels import TooManyVisitors, VisitorKernels, prepare_nursery
+from helpers.core.chat_kernels import TooManyVisitors, VisitorKernels
 from helpers.core.errors import InputError, ResourceError
 from helpers.core.processes import port_is_free
 
@@ -218,7 +218,7 @@ def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
     """
     if not settings.notebook.is_file():
         raise InputError(f"{settings.notebook} is not there, so there is nothing to serve.")
-    scratch = tempfile.mkdtemp(prefix="captionlab-chat-")
+    scratch = tempfile.mkdtemp(prefix="captionlab-page-")
     try:
         config = configuration(settings, scratch)
         if settings.port and not port_is_free(settings.ip.replace("localhost", "127.0.0.1"), settings.port):
@@ -226,7 +226,6 @@ def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
         if not settings.port:
             with socket.create_server((settings.ip, 0)) as free:
                 config.Voila.port = free.getsockname()[1]
-        prepare_nursery()
         server = ChatServer(config=config, notebook_path=str(settings.notebook.resolve()))
         server.say = say
         server.initialize([])
