@@ -34,5 +34,5 @@ OPTIONS=(--model_name_or_path "$MODEL" --data_path "$DATA" --output_dir "$OUTPUT
 if [[ -n "${EVAL_DATA:-}" ]]; then OPTIONS+=(--eval_data_path "$EVAL_DATA"); fi
 if [[ -n "$DS_CONFIG" ]]; then OPTIONS+=(--deepspeed "$DS_CONFIG"); fi
 
-# exec: a signal to this script reaches torchrun, which ends the others.
-exec "$PYTHON" -m torch.distributed.run "${MEETING[@]}" --nproc-per-node "$NPROC" "$HERE/finetune.py" "${OPTIONS[@]}" "$@"
+# exec: a signal to this script reaches torchrun (start.py is torchrun, and says why a run stopped), which ends the others.
+exec "$PYTHON" "$HERE/start.py" "${MEETING[@]}" --nproc-per-node "$NPROC" "$HERE/finetune.py" "${OPTIONS[@]}" "$@"

@@ -198,6 +198,7 @@ def caption(
     batch_size: Annotated[int, typer.Option(min=1, help="pictures described at once")] = 32,
     num_beams: Annotated[int, typer.Option(min=1, help="1: greedy; more: beam search")] = 1,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="longest answer in tokens")] = 256,
+    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="run the Python code that comes with this very model")] = False,
 ) -> None:
     """Let a model describe pictures, and write its words as output.json."""
     if (images is None) == (data is None):
@@ -212,7 +213,7 @@ def caption(
         samples = samples_from_folder(images, question or course_question("main", language), output)
     from helpers.core.student import load_student
 
-    student = load_student(model, adapter)
+    student = load_student(model, adapter, trust_remote_code=trust_remote_code)
     answered = caption_samples(student, samples, question, batch_size=batch_size, num_beams=num_beams, max_new_tokens=max_new_tokens)
     typer.echo(f"{len(answered)} descriptions in {write_conversations(output, answered)}")
 

@@ -29,6 +29,7 @@ __all__ = ["Plan", "Run", "Setup", "launch", "load_run", "plan_memory"]
 SCRIPTS = {"lora": "finetune_lora.sh", "full": "finetune_ds.sh"}
 POLL_SECONDS = 0.2
 LOG_TAIL = 12  # lines of the log that an error shows
+DISK_END = 2**16  # bytes free under which a disk counts as full
 FREE_FACTOR = 8  # a checkpoint holds weights and two moments per weight; two of them lie there for a moment
 
 
@@ -63,12 +64,15 @@ def explain(log: Path, start: int, code: int) -> errors.CaptionLabError:
     with log.open("rb") as file:
         file.seek(start)
         text = file.read().decode("utf-8", errors="replace")
-    named = re.search(r"^(InputError|ResourceError|TrainingError): (.+)$", text, re.MULTILINE)
+    named = re.search(r"^(InputError|ResourceError|TrainingError): (.+(?:\n  sample .+|\n  and \d+ more)*)$", text, re.MULTILINE)
     if named:
         return getattr(errors, named[1])(named[2])
     if "EADDRINUSE" in text or "address already in use" in text.lower():
         return ResourceError(f"The port that the processes meet on is in use: set another master_port, or none ({log}).")
-    killed = re.search(r"exitcode\s*:\s*-(\d+)", text)
+    if shutil.disk_usage(log.parent).free < DISK_END:
+        return ResourceError(f"The disk of {log.parent} is full, so that not even the log could be written to its end: free space, then launch "
+                             "it again; it continues from its last checkpoint.")
+    killed = re.search(r"(?:was ended by signal |exitcode\s*:\s*-)(\d+)", text)
     what = f"a process was ended by signal {killed[1]} (9 often means that memory ran out)" if killed else f"exit code {code}"
     noise = re.compile(r"^\s*$|^[EWI]\d{4} |^=+$|^-+$|site-packages/torch/distributed")
     tail = [line for line in text.splitlines() if not noise.search(line)][-LOG_TAIL:]

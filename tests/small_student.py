@@ -16,6 +16,8 @@ ANSWERS = [
     ("zh", "夜晚的街道上停着三辆蓝色自行车，天空下着雨。"),
     ("en", "An old man reads a book in the snowy park."),
     ("zh", "沙滩上有一把橙色的伞和两个孩子。"),
+    ("en", "Three sheep sleep behind the wooden fence of a farm."),
+    ("zh", "一位老师在黑板前画了四个圆圈，学生们在笑。"),
 ]
 
 
@@ -25,7 +27,7 @@ def make_student(folder: Path) -> Path:
     return build_student(folder, corpus, hidden_size=96, layers=2, vision_size=64, vision_layers=2, vocabulary=512)
 
 
-def make_samples(folder: Path, count: int = len(ANSWERS), name: str = "train") -> Path:
+def make_samples(folder: Path, count: int = 6, name: str = "train") -> Path:
     """Write `count` pictures of coloured squares, all different, and a conversation file about them; returns the file."""
     dice = np.random.default_rng(len(name))
     samples = []

@@ -1,5 +1,6 @@
 """Training runs through the shell scripts on two processes: they learn, survive kills, and leave nothing running behind."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,12 +13,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from helpers.cli import app
 from helpers.core import runs
+from helpers.core.conversations import read_conversations
 from helpers.core.errors import InputError, ResourceError, TrainingError
 from helpers.core.student import load_student
 from helpers.finetuning import explain, launch, load_run
-from tests.small_student import ANSWERS, QUESTIONS, make_samples, make_student
+from tests.small_student import ANSWERS, make_samples, make_student
 
 ROOT = Path(__file__).resolve().parents[1]
 WAIT_SECONDS = 180
@@ -120,7 +124,7 @@ def test_kills_leave_nothing_behind_and_the_continued_run_ends_the_same(folder, 
              f"try: f.launch('lora', **{settings!r})\nexcept f.TrainingError as error: print(error)"
     caller = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     wait_for(lambda: b"Continuing after step" in (output_dir / runs.LOG).read_bytes()[log_size:], "the second start")
-    ranks = [process for process in processes_of(output_dir) if "torch.distributed.run" not in process.info["cmdline"]]
+    ranks = [process for process in processes_of(output_dir) if not any(word.endswith("start.py") for word in process.info["cmdline"])]
     os.kill(ranks[-1].pid, signal.SIGKILL)
     words = caller.communicate(timeout=WAIT_SECONDS)[0]
     assert "The training run stopped: a process was ended by signal 9" in words and "training.log" in words
@@ -132,14 +136,35 @@ def test_kills_leave_nothing_behind_and_the_continued_run_ends_the_same(folder, 
     assert (output_dir / weights).read_bytes() == (finished.output_dir / weights).read_bytes()
 
 
-def test_full_fine_tuning_learns_by_heart_in_both_languages(folder):
-    run = launch("full", model=folder / "student", data=folder / "train.json", output_dir=folder / "full", epochs=120,
-                 micro_batch_size=3, learning_rate=2e-3, save_strategy="no")
-    assert run.steps == 120 and run.eval_losses == [] and run.adapter_path is None
-    student = load_student(run.model_path, device="cpu")
-    pictures = [folder / "train" / f"{number:04d}.png" for number in range(len(ANSWERS))]
-    described = student.describe(pictures, [QUESTIONS[language] for language, _ in ANSWERS], max_new_tokens=80)
-    assert described == [answer for _, answer in ANSWERS]
+@pytest.fixture(scope="module")
+def by_heart(folder):
+    """Eight pictures learned by heart in full, four in each language; then an adapter on top that learned other answers to them."""
+    data = make_samples(folder, 8, "heart")
+    entries = json.loads(data.read_text(encoding="utf-8"))
+    for entry, (_, answer) in zip(entries, ANSWERS[2:] + ANSWERS[:2], strict=True):
+        entry["conversations"][1]["content"] = answer
+    (folder / "other.json").write_text(json.dumps(entries, ensure_ascii=False), encoding="utf-8")
+    settings = dict(micro_batch_size=4, save_strategy="no", lr_scheduler_type="constant_with_warmup")
+    full = launch("full", model=folder / "student", data=data, output_dir=folder / "full", epochs=120, learning_rate=2e-3, **settings)
+    adapter = launch("lora", model=full.output_dir, data=folder / "other.json", output_dir=folder / "adapter", epochs=60, learning_rate=5e-3,
+                     rank=16, alpha=32, lora_dropout=0, **settings)
+    return full, adapter
+
+
+def test_what_was_learned_comes_back_to_the_letter_from_the_command(folder, by_heart, tmp_path):
+    """The checkpoint's and the adapter's answers, in both languages, batched and alone: training and describing read the same prompt."""
+    assert by_heart[0].steps == 120 and by_heart[0].eval_losses == [] and by_heart[0].adapter_path is None
+    for run, file in zip(by_heart, ("heart", "other"), strict=True):
+        assert run.losses[-1][1] < 0.05
+        learned = [sample.answer for sample in read_conversations(folder / f"{file}.json")]
+        assert len(set(learned)) == 8 and sum(answer.isascii() for answer in learned) == 4
+        for batch_size in (8, 1):
+            output = tmp_path / f"{file}-{batch_size}.json"
+            words = ["caption", "--model", run.model_path, "--data", str(folder / f"{file}.json"), "--output", str(output),
+                     "--batch-size", str(batch_size), "--max-new-tokens", "100"]
+            done = CliRunner().invoke(app, words + (["--adapter", str(run.adapter_path)] if run.adapter_path else []))
+            assert done.exit_code == 0, done.output
+            assert [sample.answer for sample in read_conversations(output)] == learned, (file, batch_size)
 
 
 def test_a_broken_picture_stops_the_run_before_its_first_step(folder, tmp_path):
@@ -182,6 +207,14 @@ def test_the_log_is_put_into_plain_words(tmp_path):
     assert isinstance(explain(log, 0, 1), TrainingError) and "signal 9" in str(explain(log, 0, 1))
     log.write_text("RuntimeError: EADDRINUSE, message: address already in use\n")
     assert isinstance(explain(log, 0, 1), ResourceError)
+
+
+def test_a_disk_too_full_for_the_log_is_told_nevertheless(tmp_path, monkeypatch):
+    log = tmp_path / "training.log"
+    log.write_text("{'loss': '3.1'}\n")
+    assert isinstance(explain(log, 0, 1), TrainingError)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1))
+    assert isinstance(explain(log, 0, 1), ResourceError) and "not even the log" in str(explain(log, 0, 1))
 
 
 def test_a_python_without_torch_is_told_before_anything_starts(tmp_path):

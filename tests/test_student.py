@@ -84,7 +84,7 @@ def test_a_length_without_room_for_an_answer_is_refused(folder, samples):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_batch_pads_text_and_joins_patches(side):
-    samples = [{"input_ids": torch.arange(1, 1 + n), "labels": torch.arange(1, 1 + n), "pixel_values": torch.full((3, 2, 4), n),
+    samples = [{"input_ids": torch.arange(1, 1 + n), "labels": torch.arange(1, 1 + n), "pixel_values": torch.full((1, 3, 2, 4), n),
                 "target_sizes": torch.tensor([[1, 2]])} for n in (2, 4)]
     batch = collate(samples, 0, side)
     expected = [[0, 0, 1, 2], [1, 2, 3, 4]] if side == "left" else [[1, 2, 0, 0], [1, 2, 3, 4]]

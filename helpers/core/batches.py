@@ -7,6 +7,7 @@ This module imports torch; only training programs import it.
 
 import random
 from collections.abc import Iterator
+from itertools import cycle, islice
 
 import torch
 
@@ -49,16 +50,18 @@ class LengthSampler(torch.utils.data.Sampler):
     """A new random order every epoch, the same for the same seed, in which samples of like length are neighbours.
 
     `batch` samples that follow each other (one optimizer step of all processes) have like lengths, so little is padded.
+    An epoch whose last batch would be short fills it with the samples that the epoch began with: every step then has the same
+    size, and holds the same samples whether one process takes it or many share it.
     """
 
     def __init__(self, lengths: list[int], batch: int, seed: int):
         self.lengths, self.batch, self.seed, self.epoch = lengths, batch, seed, 0
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return -(-len(self.lengths) // self.batch) * self.batch
 
     def __iter__(self) -> Iterator[int]:
-        """The numbers of all samples, each once, in the order of `epoch`."""
+        """The numbers of all samples in the order of `epoch`: each once, and some again to fill the last batch."""
         dice = random.Random(f"{self.seed}/{self.epoch}")
         order = dice.sample(range(len(self.lengths)), len(self.lengths))
         pool = self.batch * LENGTH_POOL
@@ -67,4 +70,5 @@ class LengthSampler(torch.utils.data.Sampler):
         short = [batch for batch in batches if len(batch) < self.batch]  # at most one, which must come last
         batches = [batch for batch in batches if len(batch) == self.batch]
         dice.shuffle(batches)
-        return (index for batch in batches + short for index in batch)
+        dealt = [index for batch in batches + short for index in batch]
+        return islice(cycle(dealt), len(self))

@@ -7,7 +7,9 @@ A file is a JSON list, one object per sample, as OpenBMB's fine-tuning script ex
                        {"role": "assistant", "content": "A red house …"}]}
 
 One sample is one picture and its conversation; the course's own files hold one question and one answer, files of others
-may go on for several turns. A relative picture path is tried against the JSON's folder, its parent, then the current folder.
+may go on for several turns. Also read is what else OpenBMB's script takes: a whole number as id, a picture without a tag (it
+comes first), a tag in the middle or at the end of the question, a picture as {"<image_00>": path}, keys of others (left alone).
+A relative picture path is tried against the JSON's folder, its parent, then the current folder.
 """
 
 import json
@@ -20,12 +22,14 @@ from pathlib import Path
 from helpers.core.errors import InputError, ResourceError
 
 IMAGE_TAG = "<image>"
+NAMED = 20  # faults that an error tells; more would hide its beginning
 ROLES = ("user", "assistant")
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One message. `role` is "user" or "assistant"; `content` is plain text without the picture's tag."""
+    """One message. `role` is "user" or "assistant"; `content` is plain text. The picture's tag is left out where it stands first, as
+    it nearly always does, and kept where it stands later in the text."""
 
     role: str
     content: str
@@ -88,6 +92,16 @@ def load_list(path: Path) -> list:
     return entries
 
 
+def without_leading_tag(content: str) -> str:
+    """The text of a first question: the picture's tag left out where it stands first."""
+    return content.strip().removeprefix(IMAGE_TAG).strip()
+
+
+def with_tag(content: str) -> str:
+    """The text of a first question as a file has it: with the picture's tag, first unless it stands elsewhere."""
+    return content if IMAGE_TAG in content else f"{IMAGE_TAG}\n{content}"
+
+
 def message_faults(messages: object) -> list[str]:
     """Say what is wrong with the value of "conversations"; an empty list when nothing is."""
     if not isinstance(messages, list) or not messages:
@@ -102,10 +116,21 @@ def message_faults(messages: object) -> list[str]:
         faults.append("the conversation ends with a question; add the assistant's answer")
     tags = sum(message["content"].count(IMAGE_TAG) for message in messages)
     if tags > 1:
-        faults.append(f"{tags} {IMAGE_TAG} tags; one sample is one picture, so one tag at the start of the first question")
+        faults.append(f"{tags} {IMAGE_TAG} tags; one sample is one picture, so one tag in the first question")
     elif tags and IMAGE_TAG not in messages[0]["content"]:
         faults.append(f"the {IMAGE_TAG} tag stands in a later message; it belongs to the first question")
     return faults
+
+
+def picture_and_messages(entry: dict) -> tuple[object, object]:
+    """An entry's "image" and "conversations"; of {"<image_00>": path} the path, and in the messages the common tag for that one."""
+    image, messages = entry.get("image"), entry.get("conversations")
+    if isinstance(image, dict) and len(image) == 1:
+        [(tag, image)] = image.items()
+        if isinstance(messages, list):
+            messages = [message | {"content": message["content"].replace(tag, IMAGE_TAG)}
+                        if isinstance(message, dict) and isinstance(message.get("content"), str) else message for message in messages]
+    return image, messages
 
 
 def parse_entry(entry: object, number: int, json_path: Path) -> tuple[Sample | None, list[Fault]]:
@@ -116,18 +141,16 @@ def parse_entry(entry: object, number: int, json_path: Path) -> tuple[Sample | N
     if not isinstance(entry.get("id"), str | int) or isinstance(entry.get("id"), bool) or entry["id"] == "":
         return None, [Fault(name, 'has no "id"; give each sample a name of its own')]
     name = str(entry["id"])
-    image = entry.get("image")
-    if isinstance(image, dict) and len(image) == 1:
-        image = next(iter(image.values()))
+    image, messages = picture_and_messages(entry)
     faults = []
     if isinstance(image, dict):
         faults.append(Fault(name, f"has {len(image)} pictures; one sample is one picture"))
     elif not isinstance(image, str) or not image:
         faults.append(Fault(name, 'has no "image"; give the path of its picture'))
-    faults += [Fault(name, message) for message in message_faults(entry.get("conversations"))]
+    faults += [Fault(name, message) for message in message_faults(messages)]
     if faults:
         return None, faults
-    turns = [Turn(m["role"], m["content"].replace(IMAGE_TAG, "").strip()) for m in entry["conversations"]]
+    turns = [Turn(message["role"], without_leading_tag(message["content"])) for message in messages]
     path = resolve_image(image, json_path)
     return Sample(name, image, path, turns[0].content, turns[1].content, turns), []
 
@@ -162,17 +185,26 @@ def scan(path: Path, need_images: bool, need_answers: bool) -> tuple[list[Sample
     return samples, faults
 
 
+def refusal(path: str | Path, faults: Sequence[Fault]) -> InputError:
+    """The error for a conversation file that cannot be used: one sentence for one fault, for several a line each, up to `NAMED`."""
+    if len(faults) == 1:
+        return InputError(f"{path}, sample {faults[0].sample}: {faults[0].message}.")
+    lines = [f"  sample {fault.sample}: {fault.message}" for fault in faults[:NAMED]]
+    if len(faults) > NAMED:
+        lines.append(f"  and {len(faults) - NAMED} more")
+    return InputError("\n".join([f"{path} has {len(faults)} faults (captionlab check {path} looks for all that need no model):", *lines]))
+
+
 def read_conversations(path: str | Path, need_images: bool = True, need_answers: bool = False) -> list[Sample]:
     """Read the conversation file `path`, all samples or none.
 
     With `need_images` every picture must exist (it is not opened here; `check_conversations` does); with `need_answers`
-    every answer must say something, as training needs. Raises InputError naming the file and the first faulty sample.
+    every answer must say something, as training needs. Raises InputError naming the file and the faulty samples.
     """
     path = Path(path)
     samples, faults = scan(path, need_images, need_answers)
     if faults:
-        others = f" ({len(faults) - 1} more faults: captionlab check {path})" if len(faults) > 1 else ""
-        raise InputError(f"{path}, sample {faults[0].sample}: {faults[0].message}{others}.")
+        raise refusal(path, faults)
     if not samples:
         raise InputError(f"{path} holds no samples; build it again.")
     return samples
@@ -212,9 +244,12 @@ def check_conversations(path: str | Path) -> list[Fault]:
 
 def untagged(entries: list) -> list[Fault]:
     """A fault for each entry whose messages are in order, but name no picture."""
-    return [Fault(str(entry.get("id", f"number {number}")), f"no {IMAGE_TAG} tag; put one at the start of the first question")
-            for number, entry in enumerate(entries, 1) if isinstance(entry, dict) and not message_faults(entry.get("conversations"))
-            and not any(IMAGE_TAG in message["content"] for message in entry["conversations"])]
+    found = []
+    for number, entry in enumerate(entries, 1):
+        messages = picture_and_messages(entry)[1] if isinstance(entry, dict) else None
+        if not message_faults(messages) and not any(IMAGE_TAG in message["content"] for message in messages):
+            found.append(Fault(str(entry.get("id", f"number {number}")), f"no {IMAGE_TAG} tag; put one at the start of the first question"))
+    return found
 
 
 def shared_pictures(files: Sequence[str | Path]) -> dict[Path, list[Fault]]:
@@ -248,7 +283,7 @@ def write_conversations(path: str | Path, samples: Iterable[Sample]) -> Path:
     entries = []
     for sample in samples:
         messages = [{"role": turn.role, "content": turn.content} for turn in sample.turns]
-        messages[0]["content"] = f"{IMAGE_TAG}\n{messages[0]['content']}"
+        messages[0]["content"] = with_tag(messages[0]["content"])
         entries.append({"id": sample.id, "image": sample.image, "conversations": messages})
     return write_text(path, json.dumps(entries, ensure_ascii=False, indent=1) + "\n")
 

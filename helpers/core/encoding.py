@@ -1,4 +1,4 @@
-"""From a picture and its conversation to the model's tensors: one function for training and for describing.
+"""From a picture and its conversation to the model's tensors: one way for training and describing, and for every model.
 
 The text goes through the model's own chat template. What the model reads when it is asked, up to and including the start of
 its own turn, is called the prompt; training lays the answer behind exactly the same prompt:
@@ -6,34 +6,53 @@ its own turn, is called the prompt; training lays the answer behind exactly the 
     input_ids  <|im_start|>user <image> … </image> What is this?<|im_end|> <|im_start|>assistant  A red house .<|im_end|>
     labels     -100  …                                                                       -100 A red house .<|im_end|>
 
-Only the answers' tokens (with the token that ends the turn) carry loss. An encoded sample holds 1-D `input_ids` and `labels`
-[length], and the picture's patches as MiniCPM-V packs them: `pixel_values` [3, patch, patches x patch] and `target_sizes`
-[views, 2], each view's height and width in patches. A batch pads the text and lays all patches end to end.
+Only the answers' tokens (with the token that ends the turn) carry loss. An encoded sample holds `input_ids` and `labels`
+[length] and whatever else the model's processor gives; `collate` makes a batch of it, key by key:
+
+    one number per token       input_ids, labels, mm_token_type_ids    [length]                   padded to the longest
+    MiniCPM-V's patches        pixel_values, next to target_sizes      [1, 3, patch, patches x patch]  end to end, last axis
+    everything else            pixel_values, image_grid_thw,           [n, …]                     one below the other; where
+                               pixel_attention_mask, target_sizes, …                              sizes differ, zeros fill
 """
 
 from collections.abc import Sequence
 
-from helpers.core.conversations import Turn
+from helpers.core.conversations import IMAGE_TAG, Turn
 from helpers.core.errors import InputError
 
 IGNORED = -100  # what torch's cross entropy leaves out
+# Keys with one number per token, and the number that fills a batch up. (None: the tokenizer's padding token.)
+PER_TOKEN = {"input_ids": None, "labels": IGNORED, "mm_token_type_ids": 0, "token_type_ids": 0}
 
 
 def render_prompt(processor, turns: Sequence[Turn]) -> str:
-    """The text that the model reads before it answers the last of `turns` (a user's); the picture belongs to the first."""
+    """The text that the model reads before it answers the last of `turns` (a user's). The picture belongs to the first: it comes
+    before the words, or where they have its tag."""
     messages = [{"role": turn.role, "content": [{"type": "text", "text": turn.content}]} for turn in turns]
-    messages[0]["content"].insert(0, {"type": "image"})
+    before, _, after = turns[0].content.rpartition(IMAGE_TAG)
+    words = [{"type": "text", "text": text} if text else None for text in (before, after)]
+    messages[0]["content"] = [part for part in (words[0], {"type": "image"}, words[1]) if part]
+    return render(processor, messages, add_generation_prompt=True)
+
+
+def render(processor, messages: list[dict], **options) -> str:
+    """`messages` as the chat template writes them."""
     # A template that lets the model think aloud first is told not to; others do not know the word.
     quiet = {"enable_thinking": False} if "enable_thinking" in str(processor.chat_template) else {}
-    return processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **quiet)
+    return processor.apply_chat_template(messages, tokenize=False, **options, **quiet)
 
 
-def end_of_turn(processor) -> str:
-    """The text with which the chat template closes the assistant's turn, e.g. `<|im_end|>`."""
+def answer_frame(processor) -> tuple[str, str]:
+    """What the chat template puts before and behind an answer: ("", "<|im_end|>"), for SmolVLM (" ", "<end_of_utterance>").
+
+    "Before" is what stands between the end of the prompt and the answer; the model writes it itself.
+    """
     probe = "CaptionLabProbe"
     messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in (("user", "?"), ("assistant", probe))]
-    rendered = processor.apply_chat_template(messages, tokenize=False)
-    return rendered.rpartition(probe)[2].strip() or processor.tokenizer.eos_token
+    rendered, _, behind = render(processor, messages).rpartition(probe)
+    prompt = render(processor, messages[:1], add_generation_prompt=True)
+    before = rendered.removeprefix(prompt) if rendered.startswith(prompt) else ""
+    return before, behind.strip() or processor.tokenizer.eos_token
 
 
 def segments(processor, turns: Sequence[Turn]) -> list[tuple[str, bool]]:
@@ -42,30 +61,36 @@ def segments(processor, turns: Sequence[Turn]) -> list[tuple[str, bool]]:
     The prompt of each answer is rendered as at inference. A template that rewrites earlier turns (as thinking models do)
     leaves nothing to lay the later prompt behind; then only the last answer is supervised, after its whole prompt.
     """
-    closing = end_of_turn(processor)
+    before, behind = answer_frame(processor)
     pieces: list[tuple[str, bool]] = []
     so_far = ""
     for number, turn in enumerate(turns):
         if turn.role != "assistant":
             continue
         prompt = render_prompt(processor, turns[:number])
+        answer = before + turn.content + behind
         if prompt.startswith(so_far):
             pieces.append((prompt[len(so_far):], False))
         else:
             pieces = [(prompt, False)]
-        pieces.append((turn.content + closing, True))
-        so_far = prompt + turn.content + closing
+        pieces.append((answer, True))
+        so_far = prompt + answer
     return pieces
+
+
+def tokenize(processor, text: str, first: bool = False) -> list[int]:
+    """The token ids of a piece of text; the `first` piece gets the tokens that a text begins with, unless it has them."""
+    begins = processor.tokenizer.bos_token
+    return processor.tokenizer(text, add_special_tokens=first and not (begins and text.startswith(begins)))["input_ids"]
 
 
 def encode_prompt(processor, image, text: str) -> dict:
     """Encode one picture (PIL, RGB) and the rendered prompt `text` that has a place for it; no labels."""
-    encoded = processor(images=[image], text=[text], return_tensors="pt")
-    return {
-        "input_ids": encoded["input_ids"][0],
-        "pixel_values": encoded["pixel_values"][0],
-        "target_sizes": encoded["target_sizes"],
-    }
+    begins = processor.tokenizer.bos_token
+    once = {"add_special_tokens": False} if begins and text.startswith(begins) else {}
+    encoded = processor(images=[image], text=[text], return_tensors="pt", **once)
+    per_token = {key: encoded[key][0] for key in PER_TOKEN if key in encoded}
+    return per_token | {key: value for key, value in encoded.items() if key not in PER_TOKEN and key != "attention_mask"}
 
 
 def encode_question(processor, image, question: str) -> dict:
@@ -82,25 +107,27 @@ def encode_sample(processor, image, turns: Sequence[Turn], max_length: int) -> d
 
     (prompt, _), *rest = segments(processor, turns)
     encoded = encode_prompt(processor, image, prompt)
-    ids = [encoded["input_ids"]]
-    labels = [torch.full_like(encoded["input_ids"], IGNORED)]
+    if len(encoded["input_ids"]) >= max_length:
+        raise InputError(no_room(len(encoded["input_ids"]), max_length))
+    encoded["labels"] = torch.full_like(encoded["input_ids"], IGNORED)
     for text, supervised in rest:
-        piece = processor.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
-        ids.append(piece)
-        labels.append(piece if supervised else torch.full_like(piece, IGNORED))
-    if len(ids[0]) >= max_length:
-        raise InputError(f"the picture and the question take {len(ids[0])} tokens, more than --model_max_length {max_length} "
-                         "leaves room for; raise it or lower --max_slice_nums")
-    encoded["input_ids"] = torch.cat(ids)[:max_length]
-    encoded["labels"] = torch.cat(labels)[:max_length]
-    return encoded
+        piece = torch.tensor(tokenize(processor, text))
+        for key in PER_TOKEN.keys() & encoded.keys():
+            value = piece if key == "input_ids" or key == "labels" and supervised else torch.full_like(piece, PER_TOKEN[key] or 0)
+            encoded[key] = torch.cat([encoded[key], value])
+    return encoded | {key: encoded[key][:max_length] for key in PER_TOKEN.keys() & encoded.keys()}
+
+
+def no_room(tokens: int, max_length: int) -> str:
+    """The sentence for a prompt of `tokens` tokens that leaves an answer none."""
+    return (f"the picture and the question take {tokens} tokens, more than --model_max_length {max_length} "
+            "leaves room for; raise it or lower --max_slice_nums")
 
 
 def collate(samples: Sequence[dict], pad_token_id: int, side: str) -> dict:
-    """Make one batch: text padded on `side` ("left" to generate, "right" to train), patches of all pictures end to end.
+    """Make one batch: text padded on `side` ("left" to generate, "right" to train), pictures joined by the table above.
 
-    Returns input_ids, attention_mask (and labels, where the samples have them) [batch, longest],
-    pixel_values [1, 3, patch, all patches x patch], target_sizes [all views, 2].
+    Returns input_ids, attention_mask and the other keys with one number per token [batch, longest], and the pictures' tensors.
     """
     import torch
 
@@ -117,12 +144,24 @@ def collate(samples: Sequence[dict], pad_token_id: int, side: str) -> dict:
     lengths = torch.tensor([len(sample["input_ids"]) for sample in samples])[:, None]
     places = torch.arange(longest)[None]
     attention_mask = (places >= longest - lengths) if side == "left" else (places < lengths)
-    batch = {
-        "input_ids": padded("input_ids", pad_token_id),
-        "attention_mask": attention_mask.long(),
-        "pixel_values": torch.cat([sample["pixel_values"] for sample in samples], dim=-1)[None],
-        "target_sizes": torch.cat([sample["target_sizes"] for sample in samples]),
-    }
-    if "labels" in samples[0]:
-        batch["labels"] = padded("labels", IGNORED)
+    batch = {"attention_mask": attention_mask.long()}
+    for key in samples[0]:
+        tensors = [sample[key] for sample in samples]
+        if key in PER_TOKEN:
+            batch[key] = padded(key, pad_token_id if key == "input_ids" else PER_TOKEN[key])
+        elif key == "pixel_values" and "target_sizes" in samples[0]:
+            batch[key] = torch.cat(tensors, dim=-1)
+        else:
+            batch[key] = torch.cat(filled_up(tensors))
     return batch
+
+
+def filled_up(tensors: Sequence) -> list:
+    """The tensors [n, …] with zeros behind the smaller ones, so that all sizes but the first agree."""
+    import torch
+
+    largest = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
+    # torch wants the room to add as (before, behind) for every axis, the last axis first.
+    gaps = [[n for most, size in zip(reversed(largest), reversed(tensor.shape[1:]), strict=True) for n in (0, most - size)]
+            for tensor in tensors]
+    return [torch.nn.functional.pad(tensor, gap) if any(gap) else tensor for tensor, gap in zip(tensors, gaps, strict=True)]

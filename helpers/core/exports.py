@@ -22,7 +22,7 @@ from pathlib import Path
 
 import yaml
 
-from helpers.core.conversations import IMAGE_TAG, Sample, read_conversations, write_text
+from helpers.core.conversations import Sample, read_conversations, with_tag, write_text
 from helpers.core.errors import InputError, ResourceError
 from helpers.core.images import image_size
 from helpers.core.profiles import load_profile
@@ -72,7 +72,7 @@ def _llama_factory(samples: list[Sample], stem: str, out: Path) -> ExportReport:
     entries = []
     for sample in samples:
         messages = [{"role": turn.role, "content": turn.content} for turn in sample.turns]
-        messages[0]["content"] = f"{IMAGE_TAG}\n{messages[0]['content']}"
+        messages[0]["content"] = with_tag(messages[0]["content"])
         entries.append({"messages": messages, "images": [f"{name}/{pictures[sample.path]}"]})
     info[name] = {
         "file_name": f"{name}.json", "formatting": "sharegpt", "columns": {"messages": "messages", "images": "images"},

@@ -2,8 +2,8 @@
 
     {system: n captions}, n scenes  --grade-->  Graded: {system: {metric: score}}, {system: {metric: (draws,)}}
 
-What is right and what is invented is `truth.score`'s to say, and `truth.summarise`'s to add up. Its numbers are shares of
-everything that was named in all captions, no means of pictures, so each draw of pictures is summarised afresh.
+What is right and what is invented is `truth.score`'s to say, and `truth.rates_of`'s to make rates of. They are shares of
+everything that was named in all captions, no means of pictures, so it is the counts that are drawn and added up.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import numpy as np
 
 from helpers.core.errors import InputError
 from helpers.core.significance import sample_draws
-
-WORK = 1_000_000  # graded captions summarised at most for the intervals of one system
 
 
 @dataclass(frozen=True)
@@ -42,15 +40,14 @@ def grade(captions: Mapping[str, Sequence[str]], ids: Sequence[str], scenes: str
     if lost:
         raise InputError(f"{where} has no scene {lost[0].split('/')[0]} ({len(lost)} of {len(ids)} samples are without one); "
                          "give the scenes.jsonl of the folder that the pictures come from.")
-    n = len(ids)
-    number = max(1, min(draws, WORK // n))
     found = Graded({}, {})
     for name, column in captions.items():
         marks = [truth.score(caption, scenes[identity.split("/")[0]], language) for identity, caption in zip(ids, column)]
         found.scores[name] = {metric: float(value) for metric, value in truth.summarise(marks).items()}
-        rows = [truth.summarise([marks[place] for place in np.repeat(np.arange(n), counts.astype(int))])
-                for block in sample_draws(n, number, seed) for counts in block]
-        found.resampled[name] = {metric: np.array([row[metric] for row in rows]) for metric in found.scores[name] if all(metric in row for row in rows)}
+        numbers = [one.numbers() for one in marks]
+        rows = np.array([list(row.values()) for row in numbers], dtype=float)
+        sums = np.vstack([counts @ rows for counts in sample_draws(len(ids), draws, seed)])
+        found.resampled[name] = truth.rates_of(dict(zip(numbers[0], sums.T)))
     return found
 
 

@@ -2,7 +2,7 @@
 
 Shape of the data: for each picture a numerator and a denominator (objects named, objects there), arrays of shape (pictures,);
 a rate is Σ numerator / Σ denominator. A resample draws as many pictures with replacement, as weights of shape
-(resamples, pictures). The same resamples serve every prompt, so a difference compares the prompts on the same pictures and
+(resamples, pictures), as `significance.py` draws them for corpus scores. The same resamples serve every prompt, so a difference compares the prompts on the same pictures and
 the chance of easy and hard pictures cancels out.
 """
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
+from helpers.core.significance import interval, sample_draws
 
 RESAMPLES = 4000
 
@@ -36,7 +38,7 @@ class Estimate:
 
 def resamples(pictures: int, seed: int = 0, number: int = RESAMPLES) -> np.ndarray:
     """Weights of shape (number, pictures): how often each picture is in each resample; floats, so that products are quick."""
-    return np.random.default_rng(seed).multinomial(pictures, np.full(pictures, 1 / pictures), size=number).astype(float)
+    return np.vstack(list(sample_draws(pictures, number, seed)))
 
 
 def rate(over: np.ndarray, under: np.ndarray, weights: np.ndarray, level: float = 0.95) -> Estimate:
@@ -60,5 +62,4 @@ def _estimate(value: float, spread: np.ndarray, level: float) -> Estimate:
     told = spread[np.isfinite(spread)]
     if not np.isfinite(value) or not len(told):
         return Estimate(float("nan"), float("nan"), float("nan"))
-    low, high = np.quantile(told, ((1 - level) / 2, (1 + level) / 2))
-    return Estimate(float(value), float(low), float(high))
+    return Estimate(float(value), *interval(told, level))

@@ -16,12 +16,11 @@ from pathlib import Path
 import yaml
 
 from helpers.core.errors import InputError
+from helpers.core.model_parts import IDLE, LANGUAGE_ATTENTION, find_parts
 from helpers.core.paths import DATA, STUDENT
 
 SIZES = DATA / "model_sizes.yaml"
-# What the kit's LoRA adapts: attention in the language model, softmax attention and Qwen3.5's linear attention.
-ADAPTED = r".*(language_model|text_model)\.layers\.\d+\.(self_attn\.[qkvo]_proj|linear_attn\.(in_proj_qkv|in_proj_z|out_proj))"
-TEXT, VISION = ("language_model", "text_model"), ("vision_tower", "vision_model", "visual")
+ADAPTED = LANGUAGE_ATTENTION  # what the kit's LoRA adapts
 
 
 @dataclass(frozen=True)
@@ -154,14 +153,9 @@ def _from_config(name: str, content: dict, image: dict, adapted: str, sources: t
     linear = list(getattr(text, "layer_types", None) or []).count("linear_attention")
     whole = getattr(config, "downsample_mode", None) == "4x"
     merges = vision.insert_layer_id if getattr(vision, "insert_layer_id", None) is not None and not whole else None
-    parts = {"text": 0, "vision": 0, "merger": 0, "idle": 0}
+    parts, counts = find_parts(model), {"language": 0, "vision": 0, "merger": 0, IDLE: 0}
     for parameter_name, parameter in model.named_parameters():
-        words = parameter_name.split(".")
-        if any(word in words for word in VISION):
-            part = "idle" if whole and "vit_merger" in words else "vision"
-        else:
-            part = "text" if "lm_head" in words or any(word in words for word in TEXT) else "merger"
-        parts[part] += parameter.numel()
+        counts[parts.of(parameter_name) or "merger"] += parameter.numel()
     widths = [sum(module.weight.shape) for module_name, module in model.named_modules()
               if re.fullmatch(adapted, module_name) and getattr(module, "weight", None) is not None]
     return ModelSize(
@@ -172,8 +166,8 @@ def _from_config(name: str, content: dict, image: dict, adapted: str, sources: t
              any(module_name.endswith("self_attn.q_norm") for module_name, _ in model.named_modules()),
              text.model_type.startswith("qwen3_5")),
         Vision(vision.num_hidden_layers, vision.hidden_size, vision.intermediate_size, merges),
-        parts["text"], parts["vision"], parts["merger"], max(parameter.numel() for parameter in model.parameters()), sum(widths),
-        image["views"], image["patches"], image["tokens"], parts["idle"], sources)
+        counts["language"], counts["vision"], counts["merger"], max(parameter.numel() for parameter in model.parameters()), sum(widths),
+        image["views"], image["patches"], image["tokens"], counts[IDLE], sources)
 
 
 def build_on_meta(name: str, content: dict):

@@ -35,7 +35,9 @@ def die_with_parents() -> None:
             time.sleep(WATCH_SECONDS)
         if os.getppid() == parent:
             os.kill(parent, signal.SIGTERM)  # torchrun, whose owner is gone
-        print("The process that started this run is gone: ending.", file=sys.stderr, flush=True)
+        if os.environ.get("RANK", "0") == "0":  # the others would say the same
+            print("error: the process that started this run is gone, so it ends; the same command continues from its last checkpoint.",
+                  file=sys.stderr, flush=True)
         os._exit(1)
 
     threading.Thread(target=watch, name="parents", daemon=True).start()

@@ -19,7 +19,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.core.conversations import load_list, resolve_image
+from helpers.core.conversations import load_list, picture_and_messages, resolve_image
 from helpers.core.errors import InputError
 
 SETTINGS, PROGRESS, FINISHED, COMPLETE, LOG = "settings.json", "progress.jsonl", "run.json", "complete.json", "training.log"
@@ -33,7 +33,9 @@ class Run:
     """A finished run. `losses` and `eval_losses` are (step, mean loss per answer token), in order; `samples_per_second` counts
     training samples over the `seconds` from the first step to the last, evaluations and checkpoints included. `peak_memory` is in
     bytes, the sum of the processes' peaks (of the GPUs' where there are any), and `memory` says more (helpers/core/footprint.py; None for a run of an earlier version);
-    `settings` holds all that decides the result, `launch` the launcher's digest of it."""
+    `settings` holds all that decides the result, `launch` the launcher's digest of it. `best_step` is the step whose weights the result
+    holds, where the best were asked for; None: the last. `examined` names, for "train" and "eval", the ids of the samples that the
+    length limit "cut" and of those "untagged", without <image> in the file."""
 
     output_dir: Path
     strategy: str
@@ -47,6 +49,8 @@ class Run:
     settings: dict
     launch: str | None = None
     memory: dict | None = None
+    best_step: int | None = None
+    examined: dict | None = None
 
     @property
     def model_path(self) -> str:
@@ -80,7 +84,7 @@ def digest_data(data: str | Path) -> str:
     entries = load_list(Path(data))
     digest = hashlib.sha256(Path(data).read_bytes())
     for entry in entries:
-        image = entry.get("image") if isinstance(entry, dict) else None
+        image = picture_and_messages(entry)[0] if isinstance(entry, dict) else None
         path = resolve_image(image, Path(data)) if isinstance(image, str) else None
         digest.update(path.read_bytes() if path else b"")
     return digest.hexdigest()

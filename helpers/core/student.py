@@ -1,4 +1,4 @@
-"""Loads a MiniCPM-V, with or without an adapter, and lets it describe pictures: in batches, or word by word.
+"""Loads an image-text model, with or without an adapter, and lets it describe pictures: in batches, or word by word.
 
 Pictures (paths or PIL) and questions go through helpers/core/encoding.py, as in training, become batches padded on the left,
 and come back as text:  [picture, question] x n → input_ids [batch, length] → generated ids → n strings.
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from helpers.core.encoding import collate, encode_question
 from helpers.core.errors import InputError
+from helpers.core.loading import first_line, load_processor, load_weights
 from helpers.core.paths import STUDENT
 
 
@@ -20,16 +21,9 @@ def choose_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, without its full stop."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".:") if lines else type(error).__name__
-
-
-def load_pretrained(model: str, adapter: Path | None, device: str):
+def load_pretrained(model: str, adapter: Path | None, device: str, trust_remote_code: bool = False):
     """Load processor and weights of a folder or hub id. Raises InputError in one sentence when it is no such model."""
     import torch
-    from transformers import AutoModelForImageTextToText, AutoProcessor
 
     folder = Path(model)
     if folder.exists() and not (folder / "config.json").is_file():
@@ -41,15 +35,8 @@ def load_pretrained(model: str, adapter: Path | None, device: str):
     half = torch.bfloat16 if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     # An adapter's folder carries the processor it was trained with.
     source = adapter if adapter and list(adapter.glob("*processor_config.json")) else model
-    try:
-        processor = AutoProcessor.from_pretrained(source)
-        weights = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32 if device == "cpu" else half)
-    except (OSError, ValueError, KeyError) as error:
-        remedy = "" if folder.exists() else "; without a way to the hub, set HF_ENDPOINT to a mirror or give a folder"
-        raise InputError(f"{model} cannot be loaded as a model that describes pictures: {first_line(error)}{remedy}.") from error
-    if not hasattr(processor, "image_processor"):
-        raise InputError(f"{model} has no image processor; a model that describes pictures is needed.")
-    return processor, weights
+    processor = load_processor(str(source), trust_remote_code)
+    return processor, load_weights(model, torch.float32 if device == "cpu" else half, trust_remote_code)
 
 
 def merge_adapter(weights, adapter: Path, model: str):
@@ -162,15 +149,18 @@ class Student:
             raise failures[0]
 
 
-def load_student(model: str | Path, adapter: str | Path | None = None, device: str | None = None) -> Student:
+def load_student(
+    model: str | Path, adapter: str | Path | None = None, device: str | None = None, trust_remote_code: bool = False,
+) -> Student:
     """Load a student: `model` is 'tiny' (the course's own), a folder or a hub id; `adapter` a folder that LoRA wrote.
 
+    `trust_remote_code` runs the Python code that comes with this very model, if it brings any.
     Raises InputError when the model is none, or the adapter belongs to another.
     """
     model = str(STUDENT) if str(model) == "tiny" else str(model)
     adapter = Path(adapter) if adapter is not None else None
     device = device or choose_device()
-    processor, weights = load_pretrained(model, adapter, device)
+    processor, weights = load_pretrained(model, adapter, device, trust_remote_code)
     if adapter is not None:
         weights = merge_adapter(weights, adapter, model)
     processor.tokenizer.padding_side = "left"

@@ -9,7 +9,8 @@ A kind that the backdrop itself shows (trees in a forest) is neither right nor w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from helpers.core.naming import Mention, Placed
@@ -125,18 +126,30 @@ def _box(scene: Scene, group: Group) -> list[float]:
     return [min(lefts), min(tops), max(rights), max(bottoms)]
 
 
+def rates_of(totals: Mapping, names: Iterable[str] = SUMMARY) -> dict:
+    """Rates (of `RATES`) from totals of `Marks.numbers`, and the objects' F1; totals may be numbers, or arrays of one shape.
+
+    A rate that nothing was counted for (in an array: somewhere nothing) is absent.
+    """
+    import numpy
+
+    result = {}
+    for name in names:
+        over, under = RATES[name]
+        if numpy.all(totals[under]):
+            result[name] = totals[over] / totals[under]
+    if result.keys() >= {"object_recall", "object_precision"}:
+        # 2rp / (r + p) in counts, where it has no 0 / 0: named / ((there + told) / 2)
+        result["object_f1"] = 2 * totals["named"] / (totals["there"] + totals["told"])
+    return result
+
+
 def summarise(marks: Iterable[Marks], rates: Iterable[str] = SUMMARY) -> dict[str, float]:
     """`rates` (of `RATES`) and the objects' F1 over many texts, each between 0 and 1, micro-averaged: every object counts the same.
 
     A value that nothing was counted for (no object named at all) is absent.
     """
-    numbers = [m.numbers() for m in marks]
-    result = {}
-    for name in rates:
-        over, under = RATES[name]
-        if total := sum(n[under] for n in numbers):
-            result[name] = sum(n[over] for n in numbers) / total
-    if result.keys() >= {"object_recall", "object_precision"}:
-        recall, precision = result["object_recall"], result["object_precision"]
-        result["object_f1"] = 2 * recall * precision / (recall + precision) if recall + precision else 0.0
-    return result
+    totals = Counter()
+    for one in marks:
+        totals.update(one.numbers())
+    return rates_of(totals, rates)
