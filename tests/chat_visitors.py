@@ -23,6 +23,7 @@ from helpers.core.chat_server import Settings, serve
 options = json.loads(sys.argv[1])
 serve(Settings(Path(options.pop("notebook")), **options), say=lambda sentence: print(sentence, flush=True))
 """
+METADATA = {"version": "1.0.0"}  # of the protocol by which a page asks for the state of its widgets
 V1 = "v1.kernel.websocket.jupyter.org"
 
 
@@ -54,6 +55,11 @@ class Server:
         found = reply.status, dict(reply.getheaders()), reply.read().decode(errors="replace")
         connection.close()
         return found
+
+    def end(self, kernel: str, headers: dict | None = None) -> tuple[int, dict, str]:
+        """Let a kernel end, as a page does that is closed; cookie and header have to agree (against requests forged elsewhere)."""
+        cookie = "; ".join(filter(None, [(headers or {}).get("Cookie"), "_xsrf=aabbccdd"]))
+        return self.request(f"/voila/api/shutdown/{kernel}", "POST", {**(headers or {}), "Cookie": cookie, "X-XSRFToken": "aabbccdd"}, b"")
 
     def below(self) -> list[psutil.Process]:
         """Every process that the server started, kernels among them."""
@@ -87,10 +93,10 @@ class Visitor:
         """Send a message as a page would; returns its id."""
         header = {"msg_id": uuid.uuid4().hex, "msg_type": kind, "session": self.session, "username": "visitor", "version": "5.4", "date": "2026-11-22T00:00:00Z"}
         if self.protocol == V1:
-            parts = [channel.encode(), *(json.dumps(part).encode() for part in (header, {}, {}, content)), *buffers]
+            parts = [channel.encode(), *(json.dumps(part).encode() for part in (header, {}, METADATA, content)), *buffers]
             self.socket.send_binary(packed([8 * (len(parts) + 2), *sizes(parts, 8 * (len(parts) + 2))], 8, parts, count=len(parts) + 1))
         else:
-            message = {"channel": channel, "header": header, "parent_header": {}, "metadata": {}, "content": content}
+            message = {"channel": channel, "header": header, "parent_header": {}, "metadata": METADATA, "content": content}
             if not buffers:
                 self.socket.send(json.dumps(message))
             else:
@@ -129,7 +135,8 @@ class Visitor:
     def leave(self) -> None:
         """Close the page as a browser does."""
         self.socket.close()
-        self.server.request(f"/voila/api/shutdown/{self.kernel}", "POST", {**self.headers, "Content-Type": "application/json"}, b"")
+        status, _, text = self.server.end(self.kernel, self.headers)
+        assert status in (204, 404), (status, text)
 
 
 def sizes(parts: list[bytes], start: int) -> list[int]:

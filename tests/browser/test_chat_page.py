@@ -255,7 +255,7 @@ def test_a_conversation_that_has_ended_says_so(browser, server, screenshots):
     page.goto(server.url, timeout=SLOW, wait_until="commit")
     ChatPage(page).ready()
     kernel = page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId")
-    assert server.request(f"/voila/api/shutdown/{kernel}", "POST", {"Content-Type": "application/json"}, b"")[0] == 204
+    assert server.end(kernel)[0] == 204
     expect(page.get_by_role("alertdialog")).to_contain_text("This conversation has ended", timeout=SOON)
     expect(page.get_by_role("alertdialog")).to_contain_text("这段对话已经结束")
     page.screenshot(path=screenshots / "voila-ended.png")
