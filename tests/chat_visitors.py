@@ -76,7 +76,7 @@ class Server:
 class Visitor:
     """Someone who opened the page: their kernel's id, and messages to and from it."""
 
-    def __init__(self, server: Server, headers: dict | None = None, protocol: str | None = None):
+    def __init__(self, server: Server, headers: dict | None = None, protocol: str | None = V1):
         self.server, self.headers, self.protocol = server, headers or {}, protocol
         status, self.reply_headers, self.page = server.request("/", headers=self.headers)
         assert status == 200, (status, self.page[:500])

@@ -20,7 +20,6 @@ On 127.0.0.1 everyone at this machine may come in; any other address asks for a 
 from __future__ import annotations
 
 import ipaddress
-import json
 import logging
 import secrets
 import shutil
@@ -33,7 +32,6 @@ from pathlib import Path
 import tornado.web
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
-from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
 from traitlets.config import Config
 from voila.app import Voila
 from voila.tornado.handler import TornadoVoilaHandler
@@ -45,7 +43,9 @@ from helpers.core.processes import port_is_free
 PAGE = Path(__file__).with_name("chat_page")
 # A picture may have 20 MB. Base64 makes four bytes of three; the chat itself says what is too large, in a sentence.
 MESSAGE_BYTES = 32 * 2**20
+MESSAGE_PARTS = 64
 RETRY_SECONDS = 30
+PROTOCOL = "v1.kernel.websocket.jupyter.org"
 # What widgets need. Voilà lets a page open comms of any kind; ours asks for the state of the widgets, and that is all.
 ALLOWED_MESSAGES = ("comm_msg", "comm_close", "comm_info_request", "kernel_info_request")
 ALLOWED_COMMS = ("jupyter.widget.control",)
@@ -81,22 +81,29 @@ def is_loopback(ip: str) -> bool:
 class Gate(ZMQChannelsWebsocketConnection):
     """Between a page and its kernel: lets through what widgets need."""
 
+    async def prepare(self) -> None:
+        """Admit pages that speak version 1 of the protocol, as Voilà's does. In the older one, a single large reply from a kernel
+        sends Voilà 0.5's handler into a loop that never ends, for all visitors."""
+        asked = self.websocket_handler.request.headers.get("Sec-WebSocket-Protocol", "")
+        if PROTOCOL not in [name.strip() for name in asked.split(",")]:
+            raise tornado.web.HTTPError(400, "the protocol is not spoken here")
+        await super().prepare()
+
     def handle_incoming_message(self, incoming_msg: str | bytes) -> None:
         """Pass a message on, or throw it away."""
         if self.allows(incoming_msg):
             super().handle_incoming_message(incoming_msg)
 
     def allows(self, incoming_msg: str | bytes) -> bool:
-        """Whether a message, in either of Jupyter's two encodings, is one that a page may send."""
-        from jupyter_server.services.kernels.connection.base import deserialize_binary_message, deserialize_msg_from_ws_v1
+        """Whether a message is one that a page may send."""
+        from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1
 
         try:
-            if self.subprotocol == "v1.kernel.websocket.jupyter.org":
-                channel, parts = deserialize_msg_from_ws_v1(incoming_msg)
-                header, content = (self.session.unpack(parts[n]) for n in (0, 3))
-            else:
-                message = deserialize_binary_message(incoming_msg) if isinstance(incoming_msg, bytes) else json.loads(incoming_msg)
-                channel, header, content = message.get("channel"), message["header"], message["content"]
+            # The message begins with the number of its parts, which Jupyter believes: a false one would keep it counting for ever.
+            if not 6 <= int.from_bytes(incoming_msg[:8], "little") <= MESSAGE_PARTS:
+                raise ValueError
+            channel, parts = deserialize_msg_from_ws_v1(incoming_msg)
+            header, content = (self.session.unpack(parts[n]) for n in (0, 3))
             kind = header["msg_type"]
             allowed = channel == "shell" and (kind in ALLOWED_MESSAGES or kind == "comm_open" and content["target_name"] in ALLOWED_COMMS)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
