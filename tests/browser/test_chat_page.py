@@ -42,8 +42,7 @@ def shared(browser, server):
 def chat(shared):
     shared.clear()
     yield shared
-    if shared.stop_button.is_enabled():
-        shared.stop_button.click()
+    shared.stop_button.evaluate("button => button.click()")  # does nothing where there is nothing to stop
     shared.wait()
 
 
