@@ -32,6 +32,7 @@ from pathlib import Path
 import tornado.web
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
+from nbformat import NotebookNode
 from traitlets.config import Config
 from voila.app import Voila
 from voila.tornado.handler import TornadoVoilaHandler
@@ -45,6 +46,8 @@ PAGE = Path(__file__).with_name("chat_page")
 MESSAGE_BYTES = 32 * 2**20
 MESSAGE_PARTS = 64
 RETRY_SECONDS = 30
+START_SECONDS = 180  # for a kernel to start, on a machine that does other things too
+HIDDEN_TAG = "voila-hide"
 PROTOCOL = "v1.kernel.websocket.jupyter.org"
 # What widgets need. Voilà lets a page open comms of any kind; ours asks for the state of the widgets, and that is all.
 ALLOWED_MESSAGES = ("comm_msg", "comm_close", "comm_info_request", "kernel_info_request")
@@ -179,6 +182,13 @@ class ChatServer(Voila):
             self.say("whoever has this address can use it; the connection is not encrypted")
 
 
+def only_for_visitors(handler: JupyterHandler, notebook: NotebookNode, cwd: str) -> NotebookNode:
+    """The notebook without the cells tagged `voila-hide`, before any of them runs: a visitor does not wait for a lesson's cells.
+    Voilà calls this for each visit (its `prelaunch_hook`)."""
+    notebook.cells = [cell for cell in notebook.cells if HIDDEN_TAG not in cell.metadata.get("tags", ())]
+    return notebook
+
+
 def configuration(settings: Settings, scratch: str) -> Config:
     """The configuration of the server, in Jupyter's own terms. scratch: folder for the visitors' temporary files."""
     local = is_loopback(settings.ip)
@@ -205,6 +215,8 @@ def configuration(settings: Settings, scratch: str) -> Config:
     config.VoilaConfiguration.show_tracebacks = False
     config.VoilaConfiguration.allow_template_override = "NO"
     config.VoilaConfiguration.file_allowlist = []
+    config.VoilaConfiguration.prelaunch_hook = only_for_visitors
+    config.VoilaExecutor.startup_timeout = START_SECONDS
     config.VoilaConfiguration.multi_kernel_manager_class = VisitorKernels
     config.VisitorKernels.limit = settings.visitors
     config.VisitorKernels.alone_timeout = settings.alone_seconds
