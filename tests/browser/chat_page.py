@@ -109,6 +109,6 @@ def watch_growth(exchange: Locator, times: int, timeout: int = SOON) -> list[str
     """The first answer's words at `times` moments, each longer than the one before."""
     text, seen = exchange.locator(".captionlab-text").first, []
     for _ in range(times):
-        expect(text).not_to_have_text(re.compile(f"^{re.escape(seen[-1])}$" if seen else r"^\s*$"), timeout=timeout)
+        expect(text).not_to_have_text(re.compile(rf"^{re.escape(seen[-1])}\s*$" if seen else r"^\s*$"), timeout=timeout)
         seen.append(text.inner_text().strip())
     return seen
