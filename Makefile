@@ -55,10 +55,10 @@ lab: $(DONE)
 	@echo "JupyterLab on notebooks/; stop it with Ctrl-C"
 	@$(BIN)/jupyter lab --notebook-dir=notebooks $(ROOT_FLAG)
 
+# make chat IP=0.0.0.0 serves other machines too, who need the address with the token that it prints. PORT=…, VISITORS=…
 chat: $(DONE)
-	@if [ ! -f notebooks/06_chat.ipynb ]; then echo "error: notebooks/06_chat.ipynb is not part of this version, so there is nothing to serve" >&2; exit 1; fi
-	@echo "serving the chat on 127.0.0.1; stop it with Ctrl-C"
-	@$(BIN)/voila notebooks/06_chat.ipynb --Voila.ip=127.0.0.1
+	@echo "serving the chat; stop it with Ctrl-C"
+	@$(BIN)/captionlab chat $(if $(IP),--ip $(IP)) $(if $(PORT),--port $(PORT)) $(if $(VISITORS),--visitors $(VISITORS))
 
 test: $(DONE)
 	@echo "tests of every helper, then every notebook"

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from helpers.core.errors import CaptionLabError, InputError, is_disk_full
+from helpers.core.paths import NOTEBOOKS
 
 Language = Literal["en", "zh"]
 Format = Literal["llama-factory", "coco", "jsonl"]
@@ -315,6 +316,21 @@ def course(
 
     run_course(load_profile(profile), images, out, seed=seed, language=language, train=train, eval=evaluation, say=typer.echo)
     typer.echo(f"the report: {out / 'report.html'}")
+
+
+@app.command()
+def chat(
+    ip: Annotated[str, typer.Option(help="address to listen on; one that other machines reach asks visitors for a token")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one")] = 8866,
+    token: Annotated[str | None, typer.Option(envvar="CAPTIONLAB_CHAT_TOKEN", help="asked of visitors; default: none on 127.0.0.1, else a random one")] = None,
+    visitors: Annotated[int, typer.Option(min=1, help="at most so many at a time; the next one is asked to wait")] = 8,
+    idle_minutes: Annotated[float, typer.Option(min=0.02, help="a conversation ends that was not used for so long")] = 30.0,
+    notebook: Annotated[Path, typer.Option(help="the notebook to serve")] = NOTEBOOKS / "06_chat.ipynb",
+) -> None:
+    """The chat as a web page, until Ctrl-C: a conversation of their own for each visitor, no code, no files."""
+    from helpers.core.chat_server import Settings, serve
+
+    serve(Settings(notebook, ip, port, token, visitors, idle_minutes), say=typer.echo)
 
 
 @app.command()

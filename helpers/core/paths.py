@@ -6,3 +6,4 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data"
 STUDENT = DATA / "models" / "minicpmv-tiny"
 FINETUNE = ROOT / "finetune"
+NOTEBOOKS = ROOT / "notebooks"

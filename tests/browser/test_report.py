@@ -1,19 +1,12 @@
 """The report in a real browser: nothing from outside, nothing cut off, readable in light and dark, wide and narrow."""
 
-from pathlib import Path
-
 import pytest
 from PIL import Image, ImageDraw
 
 from helpers.core.report import Report, Shown, write_report
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 METRICS = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr")
 LONG = "这张照片记录了夜晚海滩的场景。图中可以看到一只紫色的蝴蝶、一只蓝色的风筝和一只棕色的狗。" * 3
-
-pytestmark = pytest.mark.skipif(not CHROMIUM.is_file(), reason="needs Debian's Chromium: apt-get install chromium")
-
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
@@ -34,17 +27,6 @@ def page_file(tmp_path_factory):
     report = Report(result, truth, losses, shown, {"scenes": 30.0, "train lora": 180.0}, [("seed", "0")],
                     notice="The words come from the offline stand-in, not Qwen-VL.", peak_memory=3 * 2**30)
     return write_report(report, folder / "deep" / "report.html")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Debian's Chromium, driven by Playwright."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.parametrize("width, scheme", [(1280, "light"), (1280, "dark"), (375, "light"), (375, "dark")])

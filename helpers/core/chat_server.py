@@ -1,0 +1,253 @@
+"""The chat notebook as a web page: Voilà, closed against what a visitor might try.
+
+    notebook --Voilà--> page (no code in it) --websocket--> Gate --> the visitor's own kernel (core/chat_kernels.py)
+
+A visitor may look at the page, use its widgets, and nothing else:
+
+| a visitor sends | what happens |
+|---|---|
+| code to run (`execute_request`), completion, inspection, debugging, a shutdown | thrown away before it reaches a kernel |
+| a new widget of their own (`comm_open`) | thrown away; only the page's question for the state of its widgets passes |
+| a request for a file, the notebook's source, the contents API | 404; the page needs no file of the machine |
+| another template by `?template=` | ignored; of themes there are `light` and `dark` |
+| a request with a foreign Host or Origin | refused, so that a page elsewhere cannot reach a server on this machine |
+| a visit when all kernels are taken | a page that says so, 503 with Retry-After |
+| a message larger than `MESSAGE_BYTES` | the connection is closed |
+
+On 127.0.0.1 everyone at this machine may come in; any other address asks for a token.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import tornado.web
+from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
+from nbformat import NotebookNode
+from traitlets.config import Config
+from voila.app import Voila
+from voila.tornado.handler import TornadoVoilaHandler
+
+from helpers.core.chat_kernels import TooManyVisitors, VisitorKernels
+from helpers.core.errors import InputError, ResourceError
+from helpers.core.processes import port_is_free
+
+PAGE = Path(__file__).with_name("chat_page")
+# A picture may have 20 MB. Base64 makes four bytes of three; the chat itself says what is too large, in a sentence.
+MESSAGE_BYTES = 32 * 2**20
+MESSAGE_PARTS = 64
+RETRY_SECONDS = 30
+START_SECONDS = 180  # for a kernel to start, on a machine that does other things too
+HIDDEN_TAG = "voila-hide"
+PROTOCOL = "v1.kernel.websocket.jupyter.org"
+# What widgets need. Voilà lets a page open comms of any kind; ours asks for the state of the widgets, and that is all.
+ALLOWED_MESSAGES = ("comm_msg", "comm_close", "comm_info_request", "kernel_info_request")
+ALLOWED_COMMS = ("jupyter.widget.control",)
+# Nothing from elsewhere: Voilà's page names style sheets and MathJax on content networks, which this kit does without.
+POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
+          "img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 'self' ws: wss:; object-src 'none'; "
+          "base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the host decides.  port: 0 takes a free one.  token: needed from visitors; None makes one where `ip` is not this machine.
+    visitors: kernels at a time.  idle_minutes: a kernel ends that was not used for so long, also with its page open.
+    alone_seconds: a kernel ends that long after its page was closed."""
+
+    notebook: Path
+    ip: str = "127.0.0.1"
+    port: int = 8866
+    token: str | None = None
+    visitors: int = 8
+    idle_minutes: float = 30.0
+    alone_seconds: float = 60.0
+
+
+def is_loopback(ip: str) -> bool:
+    """Whether only this machine reaches the address. Raises InputError when it is none."""
+    try:
+        return ip == "localhost" or ipaddress.ip_address(ip).is_loopback
+    except ValueError:
+        raise InputError(f"{ip!r} is no IP address to listen on; give 127.0.0.1 for this machine alone, or 0.0.0.0 for all that reach it.") from None
+
+
+class Gate(ZMQChannelsWebsocketConnection):
+    """Between a page and its kernel: lets through what widgets need."""
+
+    async def prepare(self) -> None:
+        """Admit pages that speak version 1 of the protocol, as Voilà's does. In the older one, a single large reply from a kernel
+        sends Voilà 0.5's handler into a loop that never ends, for all visitors."""
+        asked = self.websocket_handler.request.headers.get("Sec-WebSocket-Protocol", "")
+        if PROTOCOL not in [name.strip() for name in asked.split(",")]:
+            raise tornado.web.HTTPError(400, "the protocol is not spoken here")
+        await super().prepare()
+
+    def handle_incoming_message(self, incoming_msg: str | bytes) -> None:
+        """Pass a message on, or throw it away."""
+        if self.allows(incoming_msg):
+            super().handle_incoming_message(incoming_msg)
+
+    def allows(self, incoming_msg: str | bytes) -> bool:
+        """Whether a message is one that a page may send."""
+        from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1
+
+        try:
+            # The message begins with the number of its parts, which Jupyter believes: a false one would keep it counting for ever.
+            if not 6 <= int.from_bytes(incoming_msg[:8], "little") <= MESSAGE_PARTS:
+                raise ValueError
+            channel, parts = deserialize_msg_from_ws_v1(incoming_msg)
+            header, content = (self.session.unpack(parts[n]) for n in (0, 3))
+            kind = header["msg_type"]
+            allowed = channel == "shell" and (kind in ALLOWED_MESSAGES or kind == "comm_open" and content["target_name"] in ALLOWED_COMMS)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            self.log.warning("A visitor sent what is no message: %s", type(error).__name__)
+            return False
+        if not allowed:
+            self.log.warning("A visitor sent %r on %r, which is not for visitors: thrown away.", kind, channel)
+        return allowed
+
+
+class PageHandler(TornadoVoilaHandler):
+    """The page. One address, no paths below it."""
+
+    async def prepare(self) -> None:
+        """After the visitor is known: no token stays in the address, and of the query only a known theme is heeded."""
+        await super().prepare()
+        if self.current_user and "token" in self.request.query_arguments:
+            self.redirect(self.base_url)
+            return
+        theme = self.get_query_argument("theme", "")
+        self.request.arguments = {"theme": [theme.encode()]} if theme in ("light", "dark") else {}
+
+    @tornado.web.authenticated
+    async def get(self, path: str | None = None) -> None:
+        """Start a kernel and send the page as the notebook runs in it."""
+        if path:
+            raise tornado.web.HTTPError(404)
+        try:
+            async for html in self.get_generator():
+                self.write(html)
+                self.flush()
+        except TooManyVisitors:
+            self.set_status(503)
+            self.set_header("Retry-After", str(RETRY_SECONDS))
+            self.finish(self.render_template("chat_full.html.j2", seconds=RETRY_SECONDS))
+
+
+class NothingHandler(JupyterHandler):
+    """Addresses that a Voilà elsewhere would answer, and this one does not."""
+
+    def prepare(self) -> None:
+        """Not found, whatever the method."""
+        raise tornado.web.HTTPError(404)
+
+
+class ChatServer(Voila):
+    """Voilà with our page, our gate, and without the handlers that serve files of the notebook's folder."""
+
+    say: Callable[[str], None] = staticmethod(print)
+
+    def setup_template_dirs(self) -> None:
+        """Our templates first: `index.html.j2` adds to Voilà's what is shown when a conversation has ended."""
+        super().setup_template_dirs()
+        self.template_paths.insert(0, str(PAGE))
+
+    def init_handlers(self) -> list:
+        """Voilà's handlers, less the files, and with our own page."""
+        handlers = []
+        for handler in super().init_handlers():
+            if "/voila/files/" in handler[0]:
+                handler = (handler[0], NothingHandler)
+            elif handler[1] is TornadoVoilaHandler:
+                handler = (handler[0], PageHandler, *handler[2:])
+            handlers.append(handler)
+        return handlers
+
+    def launch_browser(self) -> None:
+        """Voilà calls this once the port is open. We open nothing and say where the page is."""
+        host = self.ip if is_loopback(self.ip) else socket.gethostname() if self.ip in ("0.0.0.0", "::") else self.ip
+        token = f"?token={self.token}" if self.token else ""
+        self.say(f"the chat is at http://{f'[{host}]' if ':' in host else host}:{self.port}/{token}")
+        if token and not is_loopback(self.ip):
+            self.say("whoever has this address can use it; the connection is not encrypted")
+
+
+def only_for_visitors(handler: JupyterHandler, notebook: NotebookNode, cwd: str) -> NotebookNode:
+    """The notebook without the cells tagged `voila-hide`, before any of them runs: a visitor does not wait for a lesson's cells.
+    Voilà calls this for each visit (its `prelaunch_hook`)."""
+    notebook.cells = [cell for cell in notebook.cells if HIDDEN_TAG not in cell.metadata.get("tags", ())]
+    return notebook
+
+
+def configuration(settings: Settings, scratch: str) -> Config:
+    """The configuration of the server, in Jupyter's own terms. scratch: folder for the visitors' temporary files."""
+    local = is_loopback(settings.ip)
+    token = settings.token if settings.token is not None else "" if local else secrets.token_urlsafe(24)
+    if not local and not token:
+        raise InputError(f"{settings.ip} is reached from other machines: give a token, or none to have one made.")
+    config = Config()
+    config.Voila.ip = settings.ip
+    config.Voila.port = settings.port
+    config.Voila.token = token
+    config.Voila.open_browser = True
+    config.Voila.log_level = logging.ERROR
+    config.Voila.kernel_websocket_connection_class = Gate
+    config.Voila.config_file_paths = []
+    config.Voila.connection_dir_root = scratch
+    config.Voila.tornado_settings = {
+        "websocket_max_message_size": MESSAGE_BYTES,
+        # On this machine alone, a request names this machine: this is what stops a page elsewhere that points its name here.
+        "allow_remote_access": not local,
+        "local_hostnames": ["localhost"],
+        "headers": {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"},
+    }
+    config.VoilaConfiguration.strip_sources = True
+    config.VoilaConfiguration.show_tracebacks = False
+    config.VoilaConfiguration.allow_template_override = "NO"
+    config.VoilaConfiguration.file_allowlist = []
+    config.VoilaConfiguration.prelaunch_hook = only_for_visitors
+    config.VoilaExecutor.startup_timeout = START_SECONDS
+    config.VoilaConfiguration.multi_kernel_manager_class = VisitorKernels
+    config.VisitorKernels.limit = settings.visitors
+    config.VisitorKernels.alone_timeout = settings.alone_seconds
+    config.VisitorKernels.scratch = scratch
+    config.VisitorKernels.allow_tracebacks = False
+    config.VisitorKernels.cull_idle_timeout = max(1, round(settings.idle_minutes * 60))
+    config.VisitorKernels.cull_interval = max(1, round(min(settings.idle_minutes * 60, settings.alone_seconds, 60) / 4))
+    config.VisitorKernels.cull_connected = True
+    # A kernel that dies has lost its conversation; one started again would answer a page that it does not know.
+    config.KernelRestarter.restart_limit = 0
+    return config
+
+
+def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
+    """Serve the chat until Ctrl-C or SIGTERM; leaves no kernel and no file behind.
+
+    Raises: InputError for an address or notebook that cannot be used, ResourceError when the port is taken.
+    """
+    if not settings.notebook.is_file():
+        raise InputError(f"{settings.notebook} is not there, so there is nothing to serve.")
+    scratch = tempfile.mkdtemp(prefix="captionlab-page-")
+    try:
+        config = configuration(settings, scratch)
+        if settings.port and not port_is_free(settings.ip.replace("localhost", "127.0.0.1"), settings.port):
+            raise ResourceError(f"Port {settings.port} of {settings.ip} is taken; end what uses it, or choose another with --port.")
+        if not settings.port:
+            with socket.create_server((settings.ip, 0)) as free:
+                config.Voila.port = free.getsockname()[1]
+        server = ChatServer(config=config, notebook_path=str(settings.notebook.resolve()))
+        server.say = say
+        server.initialize([])
+        server.start()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,47 @@
+"""What the browser tests share: a Chromium, and a folder for screenshots (results/screenshots, which git does not keep)."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = ROOT / "results" / "screenshots"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # chat_visitors, beside the other tests
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of the browser. Without one the tests are skipped, but never in continuous integration."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("needs a Chromium; on Debian: apt-get install chromium")
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    """The browser, driven by Playwright."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        driven = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield driven
+        driven.close()
+
+
+@pytest.fixture(scope="session")
+def screenshots() -> Path:
+    """Where pictures of the pages go, to be looked at."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    return SCREENSHOTS
+
+
+def pytest_report_header() -> str:
+    """Where to look afterwards."""
+    return f"screenshots: {SCREENSHOTS.relative_to(ROOT)}"

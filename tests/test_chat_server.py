@@ -1,0 +1,228 @@
+"""The chat's web page against visitors of every kind: a real server, real kernels, real websockets."""
+
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+import websocket
+from chat_visitors import V1, Server, Visitor
+from jupyter_client import BlockingKernelClient
+
+from helpers.core.chat_server import MESSAGE_BYTES, Settings, configuration, is_loopback, serve
+from helpers.core.errors import InputError, ResourceError
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+SECRET = "nobody reads this line of code"
+CODE = f"""
+import os, ipywidgets  # {SECRET}
+field, echo, upload = ipywidgets.Text(), ipywidgets.HTML(), ipywidgets.FileUpload()
+field.observe(lambda change: setattr(echo, "value", f"{{os.getpid()}} {{change['new']}}"), "value")
+upload.observe(lambda change: setattr(echo, "value", f"{{len(change['new'][0]['content'])}} bytes"), "value")
+ipywidgets.VBox([field, echo, upload])
+"""
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory):
+    """A page with three widgets, in a folder with a picture that is nobody's business."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    cells = [nbformat.v4.new_markdown_cell("# A page"), nbformat.v4.new_code_cell(CODE)]
+    file = folder / "page.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}), file)
+    (folder / "private.png").write_bytes(b"private picture")
+    return file
+
+
+@pytest.fixture(scope="module")
+def server(notebook):
+    server = Server(notebook, visitors=2, alone_seconds=15)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def visitor(server):
+    visitor = Visitor(server)
+    yield visitor
+    visitor.leave()
+
+
+def says(visitor: Visitor, words: str) -> str:
+    """What the page echoes to words typed into its field."""
+    visitor.send("comm_msg", {"comm_id": visitor.widget("TextModel"), "data": {"method": "update", "state": {"value": words}, "buffer_paths": []}})
+    update = visitor.receive(lambda m: m["header"]["msg_type"] == "comm_msg" and words in str(m["content"]["data"].get("state", {}).get("value")) and
+                             " " in m["content"]["data"]["state"]["value"])
+    return update["content"]["data"]["state"]["value"]
+
+
+def test_each_visitor_has_a_kernel_and_words_of_their_own_and_sees_no_code(server):
+    first, second = Visitor(server), Visitor(server)
+    answers = [says(first, "apple"), says(second, "pear")]
+    assert [answer.split()[1] for answer in answers] == ["apple", "pear"]
+    assert answers[0].split()[0] != answers[1].split()[0]
+    assert "A page" in first.page and SECRET not in first.page and "ipywidgets.Text()" not in first.page
+    assert not any("apple" in str(state.get("value")) for state in second.states().values())
+    # A third one has to wait, and is told so in both languages; when somebody leaves, there is a place again.
+    status, headers, page = server.request("/")
+    assert status == 503 and int(headers["Retry-After"]) > 0 and "All places are taken" in page and "现在人满了" in page
+    first.leave()
+    third = Visitor(server)
+    third.leave(), second.leave()
+
+
+def test_code_that_a_visitor_sends_is_not_run(server, tmp_path):
+    visitor = Visitor(server)
+    touched = tmp_path / "touched"
+    content = {"code": f"open({str(touched)!r}, 'w').close()", "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False, "stop_on_error": True}
+    for channel in ("shell", "control", "stdin", "iopub"):
+        visitor.send("execute_request", content, channel)
+    visitor.send("debug_request", {"type": "request", "command": "evaluate", "seq": 1, "arguments": {"expression": content["code"]}}, "control")
+    visitor.send("complete_request", {"code": "SECR", "cursor_pos": 4})
+    visitor.send("inspect_request", {"code": "upload", "cursor_pos": 4, "detail_level": 1})
+    visitor.send("shutdown_request", {"restart": False}, "control")
+    assert says(visitor, "after").endswith("after")  # what was sent before has been dealt with, and the kernel lives
+    assert not touched.exists()
+    # The same words do run when they come from the server's side: it is the gate that held them.
+    client = BlockingKernelClient(connection_file=str(connection_file(visitor.kernel)))
+    client.load_connection_file()
+    client.start_channels()
+    client.execute_interactive(content["code"], timeout=60)
+    client.stop_channels()
+    assert touched.exists()
+    visitor.leave()
+
+
+def connection_file(kernel: str) -> Path:
+    """Where the server wrote how to reach a kernel."""
+    return next(Path(tempfile.gettempdir()).glob(f"captionlab-page-*/voila_*/kernel-{kernel}.json"))
+
+
+def test_a_visitor_opens_no_widget_and_garbage_changes_nothing(visitor):
+    state = {"_model_module": "@jupyter-widgets/controls", "_model_module_version": "2.0.0", "_model_name": "TextModel",
+             "_view_module": "@jupyter-widgets/controls", "_view_module_version": "2.0.0", "_view_name": "TextView", "value": "mine"}
+    before = set(visitor.states())
+    visitor.send("comm_open", {"comm_id": "0" * 32, "target_name": "jupyter.widget", "data": {"state": state, "buffer_paths": []}})
+    visitor.send("comm_open", {"comm_id": "1" * 32, "target_name": "matplotlib", "data": {}})
+    for garbage in ("", "[]", "{}", "null", '{"header": {"msg_type": ["comm_msg"]}, "channel": "shell", "content": 3}'):
+        visitor.socket.send(garbage)
+    visitor.socket.send_binary(b"\xff" * 64)
+    visitor.protocol = None  # the older protocol, in which one large reply would hold the whole server
+    with pytest.raises(websocket.WebSocketBadStatusException, match="400"):
+        visitor.connect()
+    visitor.protocol = V1
+    assert set(visitor.states()) == before and says(visitor, "still").endswith("still")
+
+
+def test_no_file_can_be_read(server, notebook):
+    inside = ["page.ipynb", "private.png", "..%2f..%2fetc%2fpasswd"]
+    up = ["../" * 12 + "etc/passwd", "..%2f" * 12 + "etc%2fpasswd", "%2e%2e/" * 12 + "etc/passwd", "....//" * 8 + "etc/passwd", "/etc/passwd", "%2fetc%2fpasswd",
+          "..%5c" * 8 + "etc%5cpasswd", "static/" + "../" * 12 + "etc/passwd", "lab/static/" + "../" * 14 + "etc/passwd", f"{notebook}", f"%2f{str(notebook)[1:]}"]
+    places = ["/", "/voila/files/", "/files/", "/voila/static/", "/voila/templates/", "/voila/labextensions/", "/voila/api/themes/", "/static/", "/api/contents/",
+              "/voila/api/contents/", "/voila/render/", "/notebooks/", "/nbconvert/html/", "/voila/tree/", "/lab/"]
+    others = ["/api/contents", "/api/kernels", "/api/sessions", "/api/terminals", "/api/config/x", "/api/kernelspecs", "/api", "/tree", "/terminals/1", "/api/kernels/none"]
+    for path in others + [place + name for place in places for name in inside + up]:
+        status, headers, text = server.request(path)
+        assert status in (302, 400, 403, 404, 500), (path, status)
+        assert not any(found in text for found in ("root:", SECRET, "private picture", "ipywidgets.Text()", "Traceback")), path
+        assert not headers.get("Location", "").startswith("//"), path
+    assert server.request("/api/kernels", "POST", {"Content-Type": "application/json"}, b"{}")[0] in (403, 404, 405)
+    # A template or theme of the visitor's choice would be a folder of the machine's; the page comes as ever, in Voilà's own.
+    page = Visitor(server)
+    odd = server.request("/?template=../../../../../etc&theme=../../../../../etc")
+    assert odd[0] == 200 and "A page" in odd[2] and "etc" not in odd[2].replace("page.ipynb", "").split("jupyter-config-data")[0][:2000]
+    page.leave()
+
+
+def test_requests_in_a_foreign_name_are_refused(server, visitor):
+    assert server.request("/", headers={"Host": "elsewhere.example"})[0] == 403
+    assert server.request(f"/api/kernels/{visitor.kernel}", headers={"Host": "elsewhere.example"})[0] == 403
+    with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
+        visitor.connect(origin="http://elsewhere.example")
+    policy = visitor.reply_headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy and "http" not in policy
+
+
+def test_twenty_megabytes_pass_and_more_than_the_limit_closes_the_connection(visitor):
+    upload = visitor.widget("FileUploadModel")
+
+    def send(size: int) -> None:
+        state = {"value": [{"name": "a.png", "type": "image/png", "size": size, "last_modified": 1700000000000}]}
+        visitor.send("comm_msg", {"comm_id": upload, "data": {"method": "update", "state": state, "buffer_paths": [["value", 0, "content"]]}}, buffers=[bytes(size)])
+
+    send(20 * 2**20)
+    assert visitor.receive(lambda m: "bytes" in str(m["content"].get("data", {}).get("state", {}).get("value", "")))["content"]["data"]["state"]["value"] == f"{20 * 2**20} bytes"
+    with pytest.raises((websocket.WebSocketException, OSError, AssertionError)):
+        send(MESSAGE_BYTES + 1)
+        visitor.receive(lambda m: False, seconds=10)
+    visitor.socket = visitor.connect()
+    assert says(visitor, "again").endswith("again")
+
+
+def test_a_kernel_ends_when_its_page_is_gone_and_its_files_with_it(server):
+    visitor = Visitor(server)
+    pid = int(says(visitor, "x").split()[0])
+    assert server.request(f"/api/kernels/{visitor.kernel}")[0] == 200
+    visitor.socket.close()
+    assert ended(pid, 120) and server.request(f"/api/kernels/{visitor.kernel}")[0] == 404
+
+
+def ended(pid: int, seconds: float) -> bool:
+    """Whether a process ends in time."""
+    try:
+        psutil.Process(pid).wait(seconds)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
+        return False
+    return True
+
+
+def test_ctrl_c_leaves_nothing_behind(server):
+    visitors = [Visitor(server), Visitor(server)]
+    below = server.below()
+    assert len(below) >= 2 and visitors
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(60) == 0
+    assert psutil.wait_procs(below, timeout=30)[1] == []
+
+
+def test_a_wider_address_asks_for_a_token_and_a_killed_server_leaves_no_kernel(notebook):
+    server = Server(notebook, ip="0.0.0.0", visitors=1)
+    token = server.url.partition("token=")[2]
+    assert len(token) > 20
+    for path in ("/", "/?token=wrong", "/api/kernels/00000000-0000-0000-0000-000000000000"):
+        status, headers, text = server.request(path)
+        assert status == 403 or status == 302 and "/login" in headers["Location"], (path, status)
+    status, headers, _ = server.request(f"/?token={token}")
+    assert status == 302 and "token" not in headers["Location"]  # it does not stay in the address
+    guest = Visitor(server, {"Cookie": "; ".join(part.split(";")[0] for part in [headers["Set-Cookie"]])})
+    with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
+        websocket.create_connection(f"ws://127.0.0.1:{server.address.port}/api/kernels/{guest.kernel}/channels", timeout=30)
+    pid = int(says(guest, "hello").split()[0])
+    below = server.below()
+    assert pid in [process.pid for process in below]
+    server.process.kill()
+    server.process.wait()
+    assert psutil.wait_procs(below, timeout=60)[1] == []
+    server.process.stdout.close()
+
+
+def test_settings_that_cannot_be(tmp_path, notebook):
+    assert is_loopback("127.0.0.1") and is_loopback("::1") and is_loopback("localhost") and not is_loopback("0.0.0.0") and not is_loopback("192.168.1.5")
+    assert configuration(Settings(notebook), "x").Voila.token == ""
+    made = {configuration(Settings(notebook, ip="0.0.0.0"), "x").Voila.token for _ in range(2)}
+    assert len(made) == 2 and all(len(token) > 20 for token in made)
+    with pytest.raises(InputError, match="token"):
+        configuration(Settings(notebook, ip="0.0.0.0", token=""), "x")
+    with pytest.raises(InputError, match="no IP address"):
+        configuration(Settings(notebook, ip="somewhere"), "x")
+    with pytest.raises(InputError, match="nothing to serve"):
+        serve(Settings(tmp_path / "none.ipynb"))
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ResourceError, match="taken"):
+        serve(Settings(notebook, port=taken.getsockname()[1]))
