@@ -250,6 +250,15 @@ def test_a_frozen_part_does_not_keep_the_weights_file(tmp_path):
     assert str(student) not in maps.read_text()
 
 
+def test_what_is_fetched_in_one_go_is_there_twice_until_it_is_used(large):
+    alone, two = (plan(large, Setup("lora", 3, gpus=gpus, precision="fp32")) for gpus in (1, 2))
+    assert "fetching" not in alone.moments  # nobody to fetch from
+    fetching, forward = two.moments["fetching"], two.moments["forward"]
+    flat = 4 * kit_buffers(3, large.text.hidden).prefetch
+    assert fetching["buffers"] == forward["buffers"] + flat and fetching["parameters"] == forward["parameters"]
+    assert 0 < fetching["activations"] < forward["activations"]
+
+
 def test_the_chart_stacks_the_parts(large):
     plans = [plan(large, Setup(strategy, 3, gpus=gpus)) for strategy in ("lora", "full") for gpus in (1, 8)]
     figure = memory_chart(plans, measured={0: 2**30}, limit=80)

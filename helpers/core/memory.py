@@ -1,9 +1,10 @@
 """Plans the memory of a training run: bytes a GPU holds, part by part, for LoRA or full training, ZeRO's stages, offloading, GPUs.
 
-    ModelSize, Setup → plan() → Plan: four moments of a step, each {part: bytes}; the highest is the peak that must fit
+    ModelSize, Setup → plan() → Plan: the moments of a step, each {part: bytes}; the highest is the peak that must fit
 
-A step's memory has no single formula, because parts come and go. The planner adds them up at four moments and takes the highest:
+A step's memory has no single formula, because parts come and go. The planner adds them up at these moments and takes the highest:
 
+    fetching   the last parameters arrive from the other GPUs (ZeRO 3 on several): activations of the layers before them
     forward    the loss is computed: all activations, the logits, no gradients yet
     backward   activations going, gradients growing, their buckets filled and reduced
     casting    gradients flattened and cast to float32 (with ZeRO; activations gone)
@@ -66,7 +67,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Plan:
-    """Bytes a GPU needs. `moments`: {"forward"|"backward"|"casting"|"update": {part: bytes}}; `host`: bytes in the CPU's memory for
+    """Bytes a GPU needs. `moments`: {"fetching"|"forward"|"backward"|"casting"|"update": {part: bytes}}; `host`: bytes in the CPU's memory for
     each GPU, {part: bytes}; `trained` and `resident` parameters, all GPUs' shares together."""
 
     size: ModelSize
@@ -155,6 +156,8 @@ def plan(size: ModelSize, setup: Setup) -> Plan:
     beside = tuple(activations.adapter(size.text, wide, setup.rank, mask, linear) if lora else 0 for linear in (False, True))
     kept = activations.saved(size, tokens, patches, wide, setup.checkpointing, beside)
     moments["forward"]["activations"] = kept + activations.loss(size, tokens)
+    if "fetching" in moments:
+        moments["fetching"]["activations"] = (1 - ahead(size, setup, resident) / resident) * kept
     kept += activations.recomputed(size, tokens, patches, wide, setup.checkpointing, beside)
     passing = [parts | {"activations": left * kept} for left, parts in moments["backward"]]
     moments["backward"] = max(passing, key=lambda parts: sum(parts.values()))
@@ -257,6 +260,11 @@ def gathered(size: ModelSize, setup: Setup, resident: int) -> int:
     return int(min(resident, max(turn, size.largest_parameter + buffers.prefetch)))
 
 
+def ahead(size: ModelSize, setup: Setup, resident: int) -> int:
+    """Parameters that stage 3 fetches in one go before they are needed."""
+    return min(setup.buffers.prefetch, gathered(size, setup, resident))
+
+
 def _stage_3(size: ModelSize, setup: Setup, trained: int, resident: int):
     """Parameters, gradients and optimizer states cut into shares; parameters gathered while they are used."""
     wide, share = WIDTHS[setup.precision], trained / setup.gpus
@@ -274,6 +282,10 @@ def _stage_3(size: ModelSize, setup: Setup, trained: int, resident: int):
     used = always | {"parameters": always["parameters"] + fetched}
     moments = {"forward": dict(used), "backward": _backward(size, setup, trained, used, used.get("gradients", 0), early=True),
                "update": dict(always)}
+    if setup.gpus > 1:
+        # What is fetched in one go arrives in one flat tensor and is copied out of it; the flat one stays until the last of its parameters
+        # is used (partition_parameters.py, AllGatherCoalescedHandle; partitioned_param_coordinator.py, __inflight_param_registry).
+        moments["fetching"] = used | {"buffers": bucket + wide * ahead(size, setup, resident)}
     if setup.offload == "none":
         moments["casting"] = always | {"gradients": gradients + wide * group + (4 * group if wide < 4 else 0)}
         moments["update"] = always | {"gradients": gradients + 4 * group, "optimizer": optimizer + SCRATCH[setup.device] * group}
