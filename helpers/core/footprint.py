@@ -50,7 +50,7 @@ class Footprint:
         import psutil
         import torch
 
-        if "deepspeed" in sys.modules:
+        if hasattr(sys.modules.get("deepspeed"), "runtime"):  # imported, and neither hidden nor broken (deepspeed_start.py)
             # Its engine loads this, and with it torch's compiler (runtime/zero/utils.py, is_zero_supported_optimizer; torch.compile in
             # muon/original_muon.py): some 50 MiB of libraries, which are no part of the model.
             import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
