@@ -72,6 +72,7 @@ def read_options(groups: Sequence[type], argv: list[str]) -> tuple:
         """argparse prints all of some three hundred options before it says which one is wrong; here only that."""
 
         def error(self, message: str):
+            """Say in one sentence what argparse would say beneath two pages of usage."""
             raise InputError(f"The options cannot be used: {message}; --help tells all of them.")
 
     try:
