@@ -30,11 +30,12 @@ V1 = "v1.kernel.websocket.jupyter.org"
 class Server:
     """A chat server in a process; `url` is what it says at its start."""
 
-    def __init__(self, notebook: Path, **options):
+    def __init__(self, notebook: Path, also_import: Path | str = "", **options):
+        """also_import: a folder for PYTHONPATH."""
         # In a session of its own, so that a Ctrl-C at the tests' terminal is not its. And:
         # A shell that starts tests in the background makes its children deaf to Ctrl-C; the server has to hear it.
         self.process = subprocess.Popen([sys.executable, "-c", START, json.dumps({"notebook": str(notebook), "port": 0, **options})],
-                                        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+                                        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), str(also_import)])), "OMP_NUM_THREADS": "1"},
                                         start_new_session=True,
                                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
         first = self.process.stdout.readline()

@@ -1,11 +1,14 @@
 """The chat's web page against visitors of every kind: a real server, real kernels, real websockets."""
 
+import json
 import signal
 import socket
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlencode
 
 import nbformat
 import psutil
@@ -21,12 +24,20 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSI
 
 SECRET = "nobody reads this line of code"
 CODE = f"""
-import os, ipywidgets  # {SECRET}
+import os, sys, ipywidgets  # {SECRET}
+print("murmured on opening", file=sys.stderr)
 field, echo, upload = ipywidgets.Text(), ipywidgets.HTML(), ipywidgets.FileUpload()
+def complain(change):
+    print("murmured", os.getcwd())
+    print("complained", os.getcwd(), file=sys.stderr)
+    raise OSError(f"raised in {{os.getcwd()}}")
 field.observe(lambda change: setattr(echo, "value", f"{{os.getpid()}} {{change['new']}}"), "value")
 upload.observe(lambda change: setattr(echo, "value", f"{{len(change['new'][0]['content'])}} bytes"), "value")
+field.observe(lambda change: change["new"] == "complain" and complain(change), "value")
 ipywidgets.VBox([field, echo, upload])
 """
+BROKEN = "import os\nopen(os.path.join(os.getcwd(), 'no such file'))"
+KERNELSPEC = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +46,7 @@ def notebook(tmp_path_factory):
     folder = tmp_path_factory.mktemp("notebooks")
     cells = [nbformat.v4.new_markdown_cell("# A page"), nbformat.v4.new_code_cell(CODE)]
     file = folder / "page.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}), file)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNELSPEC), file)
     (folder / "private.png").write_bytes(b"private picture")
     return file
 
@@ -54,9 +65,14 @@ def visitor(server):
     visitor.leave()
 
 
+def type_in(visitor: Visitor, words: str) -> None:
+    """Type words into the page's field."""
+    visitor.send("comm_msg", {"comm_id": visitor.widget("TextModel"), "data": {"method": "update", "state": {"value": words}, "buffer_paths": []}})
+
+
 def says(visitor: Visitor, words: str) -> str:
     """What the page echoes to words typed into its field."""
-    visitor.send("comm_msg", {"comm_id": visitor.widget("TextModel"), "data": {"method": "update", "state": {"value": words}, "buffer_paths": []}})
+    type_in(visitor, words)
     update = visitor.receive(lambda m: m["header"]["msg_type"] == "comm_msg" and words in str(m["content"]["data"].get("state", {}).get("value")) and
                              " " in m["content"]["data"]["state"]["value"])
     return update["content"]["data"]["state"]["value"]
@@ -75,6 +91,29 @@ def test_each_visitor_has_a_kernel_and_words_of_their_own_and_sees_no_code(serve
     first.leave()
     third = Visitor(server)
     third.leave(), second.leave()
+
+
+def test_a_page_that_is_loaded_anew_finds_its_own_place(server):
+    first, second = Visitor(server), Visitor(server)
+    with ThreadPoolExecutor() as pool:  # a browser asks for the new page before it says that the old one is left
+        again = pool.submit(Visitor, server)
+        time.sleep(1)
+        second.leave()
+        third = again.result()
+    assert third.kernel not in (first.kernel, second.kernel)
+    first.leave(), third.leave()
+
+
+def test_a_page_can_say_that_it_is_left(server):
+    visitor = Visitor(server)
+    cookie = visitor.reply_headers["Set-Cookie"].split(";")[0]
+    name, _, value = cookie.partition("=")
+    assert name == "_xsrf" and "HttpOnly" not in visitor.reply_headers["Set-Cookie"]  # Voilà's script reads it
+    body = urlencode({"_xsrf": value}).encode()
+    path, kind = f"/voila/api/shutdown/{visitor.kernel}", {"Content-Type": "application/x-www-form-urlencoded"}
+    assert server.request(path, "POST", kind, body)[0] == 403  # one that another site makes a browser send brings no cookie
+    assert server.request(path, "POST", {**kind, "Cookie": cookie}, body)[0] == 204
+    assert server.request(f"/api/kernels/{visitor.kernel}")[0] == 404
 
 
 def test_code_that_a_visitor_sends_is_not_run(server, tmp_path):
@@ -97,6 +136,37 @@ def test_code_that_a_visitor_sends_is_not_run(server, tmp_path):
     client.stop_channels()
     assert touched.exists()
     visitor.leave()
+
+
+def test_what_a_kernel_prints_and_raises_stays_here(visitor, notebook):
+    heard = []
+    type_in(visitor, "complain")
+    visitor.receive(lambda message: heard.append(message) or message["content"].get("data", {}).get("state", {}).get("value", "").endswith("complain"))
+    visitor.send("kernel_info_request", {})
+    visitor.receive(lambda message: heard.append(message) or message["header"]["msg_type"] == "kernel_info_reply")
+    assert {"status", "comm_msg"} <= {message["header"]["msg_type"] for message in heard} <= {"status", "comm_msg", "kernel_info_reply"}
+    told = json.dumps([message["content"] for message in heard]) + visitor.page
+    assert [word for word in ("murmured", "complained", "raised in", "Traceback", str(notebook.parent)) if word in told] == []
+    assert says(visitor, "onwards").endswith("onwards")
+
+
+def test_a_page_that_cannot_be_made_says_so_in_a_sentence(tmp_path):
+    file = tmp_path / "broken.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(BROKEN)], metadata=KERNELSPEC), file)
+    server = Server(file)
+    page = Visitor(server).page
+    server.stop()
+    assert "The chat could not be opened" in page and "聊天无法打开" in page
+    assert not any(word in page for word in (str(tmp_path), "no such file", "FileNotFoundError", "Traceback", "--debug"))
+
+
+def test_a_kernel_that_does_not_start_is_told_of(notebook, tmp_path):
+    # Every Python looks for this file at its start; of the server's children, only the kernels end there.
+    (tmp_path / "sitecustomize.py").write_text("import sys, os\nif 'ipykernel_launcher' in sys.orig_argv: os._exit(3)\n")
+    server = Server(notebook, also_import=tmp_path)
+    status, _, page = server.request("/")
+    server.stop()
+    assert status == 200 and 'role="alert"' in page and "The chat could not be opened" in page
 
 
 def connection_file(kernel: str) -> Path:

@@ -14,6 +14,9 @@ A visitor may look at the page, use its widgets, and nothing else:
 | a visit when all kernels are taken | a page that says so, 503 with Retry-After |
 | a message larger than `MESSAGE_BYTES` | the connection is closed |
 
+And of what a kernel says, a visitor is told what the page's widgets show. What code printed, its warnings, its tracebacks and the code
+itself stay here; a page that could not be made says so in a sentence, and the terminal of whoever serves it says why.
+
 On 127.0.0.1 everyone at this machine may come in; any other address asks for a token.
 """
 
@@ -24,6 +27,7 @@ import logging
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +41,7 @@ from traitlets.config import Config
 from voila.app import Voila
 from voila.tornado.handler import TornadoVoilaHandler
 
-from helpers.core.chat_kernels import TooManyVisitors, VisitorKernels
+from helpers.core.chat_kernels import TooManyVisitors, VisitorKernels, opened_in_this_visit
 from helpers.core.errors import InputError, ResourceError
 from helpers.core.processes import port_is_free
 
@@ -45,13 +49,19 @@ PAGE = Path(__file__).with_name("chat_page")
 # A picture may have 20 MB. Base64 makes four bytes of three; the chat itself says what is too large, in a sentence.
 MESSAGE_BYTES = 32 * 2**20
 MESSAGE_PARTS = 64
-RETRY_SECONDS = 30
+RETRY_SECONDS = 10
+PING_MILLISECONDS = 30_000
 START_SECONDS = 180  # for a kernel to start, on a machine that does other things too
+SHORT_FOLDER = 40  # characters; systems allow a socket some hundred in all
 HIDDEN_TAG = "voila-hide"
+TITLE = "CaptionLab: chat about a picture · 看图对话"
+HEARTBEAT = "voila_heartbeat()"
 PROTOCOL = "v1.kernel.websocket.jupyter.org"
 # What widgets need. Voilà lets a page open comms of any kind; ours asks for the state of the widgets, and that is all.
 ALLOWED_MESSAGES = ("comm_msg", "comm_close", "comm_info_request", "kernel_info_request")
 ALLOWED_COMMS = ("jupyter.widget.control",)
+TOLD_MESSAGES = ("comm_open", "comm_msg", "comm_close", "comm_info_reply", "kernel_info_reply", "status")
+FAILED = "The chat could not be opened: tell whoever serves this page, whose terminal says why. 聊天无法打开：请告诉提供本页的人，原因写在其终端里。"
 # Nothing from elsewhere: Voilà's page names style sheets and MathJax on content networks, which this kit does without.
 POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
           "img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 'self' ws: wss:; object-src 'none'; "
@@ -116,6 +126,16 @@ class Gate(ZMQChannelsWebsocketConnection):
             self.log.warning("A visitor sent %r on %r, which is not for visitors: thrown away.", kind, channel)
         return allowed
 
+    def handle_outgoing_message(self, stream: str, outgoing_msg: list) -> None:
+        """Tell the page what its widgets need; printed text and tracebacks, which name code and folders, are not among it."""
+        _, parts = self.session.feed_identities(outgoing_msg)
+        if self.session.unpack(parts[1])["msg_type"] in TOLD_MESSAGES:
+            super().handle_outgoing_message(stream, outgoing_msg)
+
+    def write_stderr(self, error_message: str, parent_header: dict) -> None:
+        """What Jupyter would print on the page, when a kernel sends too fast, is for the server's log."""
+        self.log.warning(error_message)
+
 
 class PageHandler(TornadoVoilaHandler):
     """The page. One address, no paths below it."""
@@ -134,9 +154,16 @@ class PageHandler(TornadoVoilaHandler):
         """Start a kernel and send the page as the notebook runs in it."""
         if path:
             raise tornado.web.HTTPError(404)
+        self.xsrf_token  # sets the cookie without which the page may not say that it is being left, and its place would stay taken
+        kernels = opened_in_this_visit()
         try:
             async for html in self.get_generator():
                 self.write(html)
+                # Voilà beats as long as nothing comes, also for a kernel that will never come.
+                if HEARTBEAT in html and any(kernel not in self.kernel_manager for kernel in kernels):
+                    self.log.error("A visitor's kernel ended before the page was made.")
+                    self.write(self.render_template("chat_failed.html.j2", sentence=FAILED))
+                    return
                 self.flush()
         except TooManyVisitors:
             self.set_status(503)
@@ -185,6 +212,7 @@ class ChatServer(Voila):
 def only_for_visitors(handler: JupyterHandler, notebook: NotebookNode, cwd: str) -> NotebookNode:
     """The notebook without the cells tagged `voila-hide`, before any of them runs: a visitor does not wait for a lesson's cells.
     Voilà calls this for each visit (its `prelaunch_hook`)."""
+    notebook.metadata["title"] = TITLE
     notebook.cells = [cell for cell in notebook.cells if HIDDEN_TAG not in cell.metadata.get("tags", ())]
     return notebook
 
@@ -209,6 +237,8 @@ def configuration(settings: Settings, scratch: str) -> Config:
         # On this machine alone, a request names this machine: this is what stops a page elsewhere that points its name here.
         "allow_remote_access": not local,
         "local_hostnames": ["localhost"],
+        "ws_ping_interval": PING_MILLISECONDS,
+        "ws_ping_timeout": PING_MILLISECONDS,
         "headers": {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"},
     }
     config.VoilaConfiguration.strip_sources = True
@@ -217,6 +247,7 @@ def configuration(settings: Settings, scratch: str) -> Config:
     config.VoilaConfiguration.file_allowlist = []
     config.VoilaConfiguration.prelaunch_hook = only_for_visitors
     config.VoilaExecutor.startup_timeout = START_SECONDS
+    config.VoilaExecutor.cell_error_instruction = FAILED
     config.VoilaConfiguration.multi_kernel_manager_class = VisitorKernels
     config.VisitorKernels.limit = settings.visitors
     config.VisitorKernels.alone_timeout = settings.alone_seconds
@@ -225,6 +256,8 @@ def configuration(settings: Settings, scratch: str) -> Config:
     config.VisitorKernels.cull_idle_timeout = max(1, round(settings.idle_minutes * 60))
     config.VisitorKernels.cull_interval = max(1, round(min(settings.idle_minutes * 60, settings.alone_seconds, 60) / 4))
     config.VisitorKernels.cull_connected = True
+    if sys.platform != "win32" and len(scratch) <= SHORT_FOLDER:
+        config.KernelManager.transport = "ipc"  # sockets in a folder that is ours alone, where others at this machine find no port to try
     # A kernel that dies has lost its conversation; one started again would answer a page that it does not know.
     config.KernelRestarter.restart_limit = 0
     return config
