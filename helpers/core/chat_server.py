@@ -1,6 +1,6 @@
 """The chat notebook as a web page: Voilà, closed against what a visitor might try.
 
-    notebook --Voilà--> page (no code in it) --websocket--> Gate --> the visitor's own kernel (core/chat_kernels.py)
+    notebook --Voilà--> page (no code in it) --websocket--> Gate (core/chat_gate.py) --> the visitor's own kernel (core/chat_kernels.py)
 
 A visitor may look at the page, use its widgets, and nothing else:
 
@@ -34,13 +34,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tornado.web
-from jupyter_server.base.handlers import JupyterHandler
-from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
+from jupyter_server import DEFAULT_STATIC_FILES_PATH
+from jupyter_server.auth.decorator import allow_unauthenticated
+from jupyter_server.base.handlers import FileFindHandler, JupyterHandler
+from jupyter_server.services.kernels.handlers import KernelHandler
+from jupyterlab_server.themes_handler import ThemesHandler
 from nbformat import NotebookNode
 from traitlets.config import Config
 from voila.app import Voila
+from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
+from voila.static_file_handler import MultiStaticFileHandler, TemplateStaticFileHandler
 from voila.tornado.handler import TornadoVoilaHandler
+from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
+from voila.voila_identity_provider import VoilaLoginHandler
 
+from helpers.core.chat_gate import Gate
 from helpers.core.chat_kernels import TooManyVisitors, VisitorKernels, opened_in_this_visit
 from helpers.core.errors import InputError, ResourceError
 from helpers.core.processes import port_is_free
@@ -48,19 +56,15 @@ from helpers.core.processes import port_is_free
 PAGE = Path(__file__).with_name("chat_page")
 # A picture may have 20 MB. Base64 makes four bytes of three; the chat itself says what is too large, in a sentence.
 MESSAGE_BYTES = 32 * 2**20
-MESSAGE_PARTS = 64
 RETRY_SECONDS = 10
 PING_MILLISECONDS = 30_000
 START_SECONDS = 180  # for a kernel to start, on a machine that does other things too
 SHORT_FOLDER = 40  # characters; systems allow a socket some hundred in all
 HIDDEN_TAG = "voila-hide"
 TITLE = "CaptionLab: chat about a picture · 看图对话"
+# A kernel's state, its messages, its end; scripts, style sheets and widgets.
+NEEDED = (KernelHandler, VoilaKernelWebsocketHandler, VoilaShutdownKernelHandler, MultiStaticFileHandler, ThemesHandler, FileFindHandler)
 HEARTBEAT = "voila_heartbeat()"
-PROTOCOL = "v1.kernel.websocket.jupyter.org"
-# What widgets need. Voilà lets a page open comms of any kind; ours asks for the state of the widgets, and that is all.
-ALLOWED_MESSAGES = ("comm_msg", "comm_close", "comm_info_request", "kernel_info_request")
-ALLOWED_COMMS = ("jupyter.widget.control",)
-TOLD_MESSAGES = ("comm_open", "comm_msg", "comm_close", "comm_info_reply", "kernel_info_reply", "status")
 FAILED = "The chat could not be opened: tell whoever serves this page, whose terminal says why. 聊天无法打开：请告诉提供本页的人，原因写在其终端里。"
 # Nothing from elsewhere: Voilà's page names style sheets and MathJax on content networks, which this kit does without.
 POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
@@ -89,52 +93,6 @@ def is_loopback(ip: str) -> bool:
         return ip == "localhost" or ipaddress.ip_address(ip).is_loopback
     except ValueError:
         raise InputError(f"{ip!r} is no IP address to listen on; give 127.0.0.1 for this machine alone, or 0.0.0.0 for all that reach it.") from None
-
-
-class Gate(ZMQChannelsWebsocketConnection):
-    """Between a page and its kernel: lets through what widgets need."""
-
-    async def prepare(self) -> None:
-        """Admit pages that speak version 1 of the protocol, as Voilà's does. In the older one, a single large reply from a kernel
-        sends Voilà 0.5's handler into a loop that never ends, for all visitors."""
-        asked = self.websocket_handler.request.headers.get("Sec-WebSocket-Protocol", "")
-        if PROTOCOL not in [name.strip() for name in asked.split(",")]:
-            raise tornado.web.HTTPError(400, "the protocol is not spoken here")
-        await super().prepare()
-
-    def handle_incoming_message(self, incoming_msg: str | bytes) -> None:
-        """Pass a message on, or throw it away."""
-        if self.allows(incoming_msg):
-            super().handle_incoming_message(incoming_msg)
-
-    def allows(self, incoming_msg: str | bytes) -> bool:
-        """Whether a message is one that a page may send."""
-        from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1
-
-        try:
-            # The message begins with the number of its parts, which Jupyter believes: a false one would keep it counting for ever.
-            if not 6 <= int.from_bytes(incoming_msg[:8], "little") <= MESSAGE_PARTS:
-                raise ValueError
-            channel, parts = deserialize_msg_from_ws_v1(incoming_msg)
-            header, content = (self.session.unpack(parts[n]) for n in (0, 3))
-            kind = header["msg_type"]
-            allowed = channel == "shell" and (kind in ALLOWED_MESSAGES or kind == "comm_open" and content["target_name"] in ALLOWED_COMMS)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            self.log.warning("A visitor sent what is no message: %s", type(error).__name__)
-            return False
-        if not allowed:
-            self.log.warning("A visitor sent %r on %r, which is not for visitors: thrown away.", kind, channel)
-        return allowed
-
-    def handle_outgoing_message(self, stream: str, outgoing_msg: list) -> None:
-        """Tell the page what its widgets need; printed text and tracebacks, which name code and folders, are not among it."""
-        _, parts = self.session.feed_identities(outgoing_msg)
-        if self.session.unpack(parts[1])["msg_type"] in TOLD_MESSAGES:
-            super().handle_outgoing_message(stream, outgoing_msg)
-
-    def write_stderr(self, error_message: str, parent_header: dict) -> None:
-        """What Jupyter would print on the page, when a kernel sends too fast, is for the server's log."""
-        self.log.warning(error_message)
 
 
 class PageHandler(TornadoVoilaHandler):
@@ -171,16 +129,29 @@ class PageHandler(TornadoVoilaHandler):
             self.finish(self.render_template("chat_full.html.j2", seconds=RETRY_SECONDS))
 
 
-class NothingHandler(JupyterHandler):
-    """Addresses that a Voilà elsewhere would answer, and this one does not."""
+class LoginHandler(JupyterHandler):
+    """Where a visitor without the token is sent: asks for it. The form leads back to the page, which looks at it and keeps it as a cookie."""
 
-    def prepare(self) -> None:
-        """Not found, whatever the method."""
-        raise tornado.web.HTTPError(404)
+    @allow_unauthenticated
+    def get(self) -> None:
+        """The form, which also says where a token was wrong."""
+        template = self.settings["voila_jinja2_env"].get_template("chat_login.html.j2")
+        self.finish(template.render(page=self.base_url, wrong="token=" in self.get_query_argument("next", "")))
+
+
+class StyleHandler(TemplateStaticFileHandler):
+    """Scripts and style sheets of Voilà's templates, named TEMPLATE/static/FILE."""
+
+    def parse_url_path(self, url_path: str) -> str:
+        """Voilà's own fails at any other address, with a traceback in the log."""
+        template, _, file = url_path.partition("/static/")
+        if not template.isalnum() or not file or ".." in file:
+            raise tornado.web.HTTPError(404)
+        return super().parse_url_path(url_path)
 
 
 class ChatServer(Voila):
-    """Voilà with our page, our gate, and without the handlers that serve files of the notebook's folder."""
+    """Voilà with our page, our gate, and only those of its handlers that the page needs; at any other address is nothing."""
 
     say: Callable[[str], None] = staticmethod(print)
 
@@ -190,15 +161,9 @@ class ChatServer(Voila):
         self.template_paths.insert(0, str(PAGE))
 
     def init_handlers(self) -> list:
-        """Voilà's handlers, less the files, and with our own page."""
-        handlers = []
-        for handler in super().init_handlers():
-            if "/voila/files/" in handler[0]:
-                handler = (handler[0], NothingHandler)
-            elif handler[1] is TornadoVoilaHandler:
-                handler = (handler[0], PageHandler, *handler[2:])
-            handlers.append(handler)
-        return handlers
+        """Voilà's handlers that the page needs, and in place of three of them our own. None serves files of the notebook's folder."""
+        ours = {TornadoVoilaHandler: PageHandler, TemplateStaticFileHandler: StyleHandler, VoilaLoginHandler: LoginHandler}
+        return [(address, ours.get(kind, kind), *options) for address, kind, *options in super().init_handlers() if kind in NEEDED or kind in ours]
 
     def launch_browser(self) -> None:
         """Voilà calls this once the port is open. We open nothing and say where the page is."""
@@ -237,6 +202,7 @@ def configuration(settings: Settings, scratch: str) -> Config:
         # On this machine alone, a request names this machine: this is what stops a page elsewhere that points its name here.
         "allow_remote_access": not local,
         "local_hostnames": ["localhost"],
+        "static_path": DEFAULT_STATIC_FILES_PATH,  # Jupyter's pages for errors look for their icon there
         "ws_ping_interval": PING_MILLISECONDS,
         "ws_ping_timeout": PING_MILLISECONDS,
         "headers": {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"},
