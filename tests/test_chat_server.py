@@ -14,7 +14,7 @@ import nbformat
 import psutil
 import pytest
 import websocket
-from chat_visitors import V1, Server, Visitor
+from chat_visitors import KERNELSPEC, V1, Server, Visitor
 from jupyter_client import BlockingKernelClient
 
 from helpers.core.chat_server import MESSAGE_BYTES, Settings, configuration, is_loopback, serve
@@ -37,7 +37,6 @@ field.observe(lambda change: change["new"] == "complain" and complain(change), "
 ipywidgets.VBox([field, echo, upload])
 """
 BROKEN = "import os\nopen(os.path.join(os.getcwd(), 'no such file'))"
-KERNELSPEC = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +58,22 @@ def server(notebook):
 
 
 @pytest.fixture
-def visitor(server):
-    visitor = Visitor(server)
-    yield visitor
-    visitor.leave()
+def arrive(server):
+    """Lets one visitor more come; whoever is still there afterwards leaves, so that a test that fails takes no place from the next one."""
+    visitors = []
+
+    def arrive() -> Visitor:
+        visitors.append(Visitor(server))
+        return visitors[-1]
+
+    yield arrive
+    for visitor in visitors:
+        visitor.leave()
+
+
+@pytest.fixture
+def visitor(arrive):
+    return arrive()
 
 
 def type_in(visitor: Visitor, words: str) -> None:
@@ -78,8 +89,8 @@ def says(visitor: Visitor, words: str) -> str:
     return update["content"]["data"]["state"]["value"]
 
 
-def test_each_visitor_has_a_kernel_and_words_of_their_own_and_sees_no_code(server):
-    first, second = Visitor(server), Visitor(server)
+def test_each_visitor_has_a_kernel_and_words_of_their_own_and_sees_no_code(server, arrive):
+    first, second = arrive(), arrive()
     answers = [says(first, "apple"), says(second, "pear")]
     assert [answer.split()[1] for answer in answers] == ["apple", "pear"]
     assert answers[0].split()[0] != answers[1].split()[0]
@@ -89,26 +100,23 @@ def test_each_visitor_has_a_kernel_and_words_of_their_own_and_sees_no_code(serve
     status, headers, page = server.request("/")
     assert status == 503 and int(headers["Retry-After"]) > 0 and "All places are taken" in page and "现在人满了" in page
     first.leave()
-    third = Visitor(server)
-    third.leave(), second.leave()
+    assert says(arrive(), "plum").endswith("plum")
 
 
-def test_a_page_that_is_loaded_anew_finds_its_own_place(server):
-    first, second = Visitor(server), Visitor(server)
+def test_a_page_that_is_loaded_anew_finds_its_own_place(arrive):
+    first, second = arrive(), arrive()
     with ThreadPoolExecutor() as pool:  # a browser asks for the new page before it says that the old one is left
-        again = pool.submit(Visitor, server)
+        again = pool.submit(arrive)
         time.sleep(1)
         second.leave()
-        third = again.result()
-    assert third.kernel not in (first.kernel, second.kernel)
-    first.leave(), third.leave()
+        assert again.result().kernel not in (first.kernel, second.kernel)
 
 
-def test_a_page_can_say_that_it_is_left(server):
-    visitor = Visitor(server)
-    cookie = visitor.reply_headers["Set-Cookie"].split(";")[0]
-    name, _, value = cookie.partition("=")
-    assert name == "_xsrf" and "HttpOnly" not in visitor.reply_headers["Set-Cookie"]  # Voilà's script reads it
+def test_a_page_can_say_that_it_is_left(server, visitor):
+    given = next(value for value in visitor.reply_headers.get_all("Set-Cookie") if value.startswith("_xsrf="))
+    assert "HttpOnly" not in given  # Voilà's script reads it
+    cookie = given.split(";")[0]
+    value = cookie.partition("=")[2]
     body = urlencode({"_xsrf": value}).encode()
     path, kind = f"/voila/api/shutdown/{visitor.kernel}", {"Content-Type": "application/x-www-form-urlencoded"}
     assert server.request(path, "POST", kind, body)[0] == 403  # one that another site makes a browser send brings no cookie
@@ -116,8 +124,7 @@ def test_a_page_can_say_that_it_is_left(server):
     assert server.request(f"/api/kernels/{visitor.kernel}")[0] == 404
 
 
-def test_code_that_a_visitor_sends_is_not_run(server, tmp_path):
-    visitor = Visitor(server)
+def test_code_that_a_visitor_sends_is_not_run(visitor, tmp_path):
     touched = tmp_path / "touched"
     content = {"code": f"open({str(touched)!r}, 'w').close()", "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False, "stop_on_error": True}
     for channel in ("shell", "control", "stdin", "iopub"):
@@ -135,7 +142,6 @@ def test_code_that_a_visitor_sends_is_not_run(server, tmp_path):
     client.execute_interactive(content["code"], timeout=60)
     client.stop_channels()
     assert touched.exists()
-    visitor.leave()
 
 
 def test_what_a_kernel_prints_and_raises_stays_here(visitor, notebook):
@@ -190,7 +196,7 @@ def test_a_visitor_opens_no_widget_and_garbage_changes_nothing(visitor):
     assert set(visitor.states()) == before and says(visitor, "still").endswith("still")
 
 
-def test_no_file_can_be_read(server, notebook):
+def test_no_file_can_be_read(server, notebook, arrive):
     inside = ["page.ipynb", "private.png", "..%2f..%2fetc%2fpasswd"]
     up = ["../" * 12 + "etc/passwd", "..%2f" * 12 + "etc%2fpasswd", "%2e%2e/" * 12 + "etc/passwd", "....//" * 8 + "etc/passwd", "/etc/passwd", "%2fetc%2fpasswd",
           "../" * 12 + "proc/self/environ", "%2fproc%2fself%2fenviron", "lab/static/" + "..%2f" * 14 + "proc/self/environ", "..%2f" * 6 + "static/etc/passwd",
@@ -206,10 +212,9 @@ def test_no_file_can_be_read(server, notebook):
         assert not headers.get("Location", "").startswith("//"), path
     assert server.request("/api/kernels", "POST", {"Content-Type": "application/json"}, b"{}")[0] in (403, 404, 405)
     # A template or theme of the visitor's choice would be a folder of the machine's; the page comes as ever, in Voilà's own.
-    page = Visitor(server)
+    arrive()
     odd = server.request("/?template=../../../../../etc&theme=../../../../../etc")
     assert odd[0] == 200 and "A page" in odd[2] and "etc" not in odd[2].replace("page.ipynb", "").split("jupyter-config-data")[0][:2000]
-    page.leave()
 
 
 def test_only_this_machine_reaches_the_page(server, visitor):
@@ -243,8 +248,7 @@ def test_twenty_megabytes_pass_and_more_than_the_limit_closes_the_connection(vis
     assert says(visitor, "again").endswith("again")
 
 
-def test_a_kernel_ends_when_its_page_is_gone_and_its_files_with_it(server):
-    visitor = Visitor(server)
+def test_a_kernel_ends_when_its_page_is_gone_and_its_files_with_it(server, visitor):
     pid = int(says(visitor, "x").split()[0])
     assert server.request(f"/api/kernels/{visitor.kernel}")[0] == 200
     visitor.socket.close()
@@ -256,7 +260,7 @@ def test_a_kernel_ends_when_its_page_is_gone_and_its_files_with_it(server):
 
 
 def test_an_idle_conversation_ends_and_one_that_is_used_does_not(notebook):
-    server = Server(notebook, visitors=2, idle_minutes=0.15)  # 9 seconds
+    server = Server(notebook, visitors=2, idle_minutes=0.4)  # 24 seconds, in which also a slow machine hears of who is there
     used, idle = Visitor(server), Visitor(server)
     kernels = {visitor: int(says(visitor, "hello").split()[0]) for visitor in (used, idle)}
     deadline = time.monotonic() + 120
@@ -299,7 +303,7 @@ def test_a_wider_address_asks_for_a_token_and_a_killed_server_leaves_no_kernel(n
     assert "That is not the token" in server.request(server.request("/?token=wrong")[1]["Location"])[2]
     status, headers, _ = server.request(f"/?token={token}")
     assert status == 302 and "token" not in headers["Location"]  # it does not stay in the address
-    guest = Visitor(server, {"Cookie": "; ".join(part.split(";")[0] for part in [headers["Set-Cookie"]])})
+    guest = Visitor(server, {"Cookie": "; ".join(value.split(";")[0] for value in headers.get_all("Set-Cookie"))})
     with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
         websocket.create_connection(f"ws://127.0.0.1:{server.address.port}/api/kernels/{guest.kernel}/channels", timeout=30)
     pid = int(says(guest, "hello").split()[0])
