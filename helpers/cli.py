@@ -325,12 +325,13 @@ def chat(
     token: Annotated[str | None, typer.Option(envvar="CAPTIONLAB_CHAT_TOKEN", help="asked of visitors; default: none on 127.0.0.1, else a random one")] = None,
     visitors: Annotated[int, typer.Option(min=1, help="at most so many at a time; the next one is asked to wait")] = 8,
     idle_minutes: Annotated[float, typer.Option(min=0.02, help="a conversation ends that was not used for so long")] = 30.0,
+    share: Annotated[bool, typer.Option(help="one set of models in memory for all visitors, answering in turn, or one for each")] = True,
     notebook: Annotated[Path, typer.Option(help="the notebook to serve")] = NOTEBOOKS / "06_chat.ipynb",
 ) -> None:
     """The chat as a web page, until Ctrl-C: a conversation of their own for each visitor, no code, no files."""
     from helpers.core.chat_server import Settings, serve
 
-    serve(Settings(notebook, ip, port, token, visitors, idle_minutes), say=typer.echo)
+    serve(Settings(notebook, ip, port, token, visitors, idle_minutes, share=share), say=typer.echo)
 
 
 @app.command()

@@ -3,8 +3,7 @@
     a visitor opens the page → VisitorKernels.start_kernel → a process with a folder for its temporary files
     the page is closed, idle for long, or the server is gone → the kernel ends, and its folder goes with it
 
-What kernels share is what the system maps from files: the code of torch and the other libraries. Weights are each kernel's own,
-since the student's are stored in half precision and computed with in single precision.
+A kernel of the chat is small, since the models are in a process that all kernels share (core/chat_host.py); `environment` tells it where.
 """
 
 from __future__ import annotations

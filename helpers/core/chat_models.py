@@ -121,8 +121,10 @@ def _open_stand_in(model: str, scenes: Path | str | None) -> TeacherSystem:
 class Models:
     """The offers, and the systems that are in memory. Thread-safe; loads one at a time, in a thread of its own.
 
-    told: called, from any thread, whenever a state changed.
+    told: called, from any thread, whenever a state changed.  shared: whether the weights are held for others too (core/chat_sharing.py).
     """
+
+    shared = False
 
     def __init__(self, offers: Iterable[Offer], told: Callable[[], None] = lambda: None):
         self.offers = {offer.key: offer for offer in offers}

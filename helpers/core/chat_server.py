@@ -25,11 +25,11 @@ from __future__ import annotations
 import ipaddress
 import logging
 import secrets
-import shutil
 import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,7 @@ from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 from voila.voila_identity_provider import VoilaLoginHandler
 
 from helpers.core.chat_gate import Gate
+from helpers.core.chat_host import HostProcess
 from helpers.core.chat_kernels import TooManyVisitors, VisitorKernels, opened_in_this_visit
 from helpers.core.errors import InputError, ResourceError
 from helpers.core.processes import port_is_free
@@ -76,7 +77,7 @@ POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' b
 class Settings:
     """What the host decides.  port: 0 takes a free one.  token: needed from visitors; None makes one where `ip` is not this machine.
     visitors: kernels at a time.  idle_minutes: a kernel ends that was not used for so long, also with its page open.
-    alone_seconds: a kernel ends that long after its page was closed."""
+    alone_seconds: a kernel ends that long after its page was closed.  share: one set of models for all visitors, else one for each."""
 
     notebook: Path
     ip: str = "127.0.0.1"
@@ -85,6 +86,7 @@ class Settings:
     visitors: int = 8
     idle_minutes: float = 30.0
     alone_seconds: float = 60.0
+    share: bool = True
 
 
 def is_loopback(ip: str) -> bool:
@@ -112,7 +114,7 @@ class PageHandler(TornadoVoilaHandler):
         """Start a kernel and send the page as the notebook runs in it."""
         if path:
             raise tornado.web.HTTPError(404)
-        self.xsrf_token  # sets the cookie without which the page may not say that it is being left, and its place would stay taken
+        _ = self.xsrf_token  # sets the cookie without which the page may not say that it is being left, and its place would stay taken
         kernels = opened_in_this_visit()
         try:
             async for html in self.get_generator():
@@ -236,17 +238,16 @@ def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
     """
     if not settings.notebook.is_file():
         raise InputError(f"{settings.notebook} is not there, so there is nothing to serve.")
-    scratch = tempfile.mkdtemp(prefix="captionlab-page-")
-    try:
+    with tempfile.TemporaryDirectory(prefix="captionlab-page-", ignore_cleanup_errors=True) as scratch, ExitStack() as running:
         config = configuration(settings, scratch)
         if settings.port and not port_is_free(settings.ip.replace("localhost", "127.0.0.1"), settings.port):
             raise ResourceError(f"Port {settings.port} of {settings.ip} is taken; end what uses it, or choose another with --port.")
         if not settings.port:
             with socket.create_server((settings.ip, 0)) as free:
                 config.Voila.port = free.getsockname()[1]
+        if settings.share:
+            config.VisitorKernels.environment = running.enter_context(HostProcess(scratch)).environment
         server = ChatServer(config=config, notebook_path=str(settings.notebook.resolve()))
         server.say = say
         server.initialize([])
         server.start()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
