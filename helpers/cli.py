@@ -106,6 +106,18 @@ def pretrain(
 
 
 @app.command()
+def pretrain_encoder(
+    out: Annotated[Path, typer.Option(help="folder for the finished encoder")],
+    work: Annotated[Path, typer.Option(help="folder for checkpoints, from which a killed run continues")] = Path("results/encoder-pretraining"),
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Make the baseline's CNN encoder from nothing (about 30 minutes on one core, the drawing included)."""
+    from helpers.core import encoder_pretraining
+
+    typer.echo(f"the encoder is in {encoder_pretraining.pretrain_encoder(out, work=work, seed=seed)}")
+
+
+@app.command()
 def label(
     images: Annotated[Path, typer.Option(help="folder of pictures")],
     store: Annotated[Path, typer.Option(help="SQLite file for the labels; made when missing, continued when there")],
