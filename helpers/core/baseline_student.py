@@ -153,10 +153,14 @@ class Baseline:
 
 
 def make_encoder(name: str) -> torch.nn.Module:
-    """An encoder of random weights: "cnn", the kit's own."""
+    """An encoder of random weights: "cnn", the kit's own, or "resnet18", torchvision's."""
     if name == "cnn":
         return Encoder()
-    raise InputError(f"There is no encoder {name!r}: choose cnn.")
+    if name == "resnet18":
+        from helpers.core.resnet_encoder import ResNetEncoder
+
+        return ResNetEncoder()
+    raise InputError(f"There is no encoder {name!r}: choose cnn or resnet18.")
 
 
 def is_baseline(folder: Path | str) -> bool:

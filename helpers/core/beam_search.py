@@ -98,13 +98,13 @@ def beam_search(decoder, annotations: torch.Tensor, width: int, longest: int) ->
     """
     easy = greedy(decoder, annotations, longest)[0]
     state, beams = decoder.begin(annotations), [Hypothesis()]
-    finished, steps = [easy], []
+    finished, steps = [], []
     words = torch.tensor([START], device=annotations.device)
     for length in range(1, longest + 1):
         scores, state, attention = next_words(decoder, words, state)
         looked_at = []
         for parent, beam in enumerate(beams):  # each beam proposes its `width` likeliest continuations
-            for score, word in zip(*(values.tolist() for values in scores[parent].topk(min(width, scores.shape[1])))):
+            for score, word in zip(*(values.tolist() for values in scores[parent].topk(min(width, scores.shape[1] - 2)))):
                 hypothesis = beam.grown(word, score, None if attention is None else attention[parent])
                 looked_at.append(Candidate(hypothesis, parent, DIES, None, hypothesis.ids == easy.ids[:length]))
         looked_at.sort(key=lambda candidate: -candidate.hypothesis.score)
@@ -119,10 +119,10 @@ def beam_search(decoder, annotations: torch.Tensor, width: int, longest: int) ->
         steps.append(looked_at)
         beams = [candidate.hypothesis for candidate in living]
         # Every word more makes a caption less likely: a beam below the best finished one cannot overtake it.
-        if not living or max(beam.score for beam in beams) <= max(hypothesis.score for hypothesis in finished):
+        if not living or finished and max(beam.score for beam in beams) <= max(hypothesis.score for hypothesis in finished):
             break
         rows = torch.tensor([candidate.parent for candidate in living], device=annotations.device)
         state = {name: values[rows] for name, values in state.items()}
         words = torch.tensor([beam.ids[-1] for beam in beams], device=annotations.device)
-    best = max(finished, key=lambda hypothesis: hypothesis.score)
-    return Search(best, easy, steps, rescued=best is easy and easy.ids not in [hypothesis.ids for hypothesis in finished[1:]])
+    best = max([*finished, easy], key=lambda hypothesis: hypothesis.score)
+    return Search(best, easy, steps, rescued=easy.ids not in [hypothesis.ids for hypothesis in finished] and best is easy)

@@ -51,7 +51,7 @@ class Encoder(nn.Module):
         for inputs, outputs, blocks in zip(WIDTHS, WIDTHS[1:], BLOCKS):
             layers += [Block(inputs, outputs, stride=2), *(Block(outputs, outputs) for _ in range(blocks - 1))]
         self.layers = nn.Sequential(*layers)
-        self.width, self.places = WIDTHS[-1], GRID ** 2
+        self.width, self.places, self.grid = WIDTHS[-1], GRID ** 2, GRID
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """[batch, 3, 128, 128] → annotations [batch, 64, 256]"""

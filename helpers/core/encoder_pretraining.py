@@ -104,10 +104,12 @@ def _f1(told: torch.Tensor, there: torch.Tensor) -> float:
     return 2 * (told & there).sum().item() / (told.sum().item() + there.sum().item())
 
 
-def pretrain_encoder(out: Path | str, work: Path | str, seed: int = 0, steps: int = STEPS, scenes: int = SCENES, crowds: int = CROWDS) -> Path:
+def pretrain_encoder(
+    out: Path | str, work: Path | str, seed: int = 0, steps: int = STEPS, scenes: int = SCENES, crowds: int = CROWDS, examined: int = 400,
+) -> Path:
     """Pretrain the encoder on one core and write it to `out` with its card; checkpoints in `work`, from which a killed run continues.
 
-    Returns `out`. Raises InputError where `work` holds a run with other settings.
+    At the end it is examined on `examined` evaluation scenes. Returns `out`. Raises InputError where `work` holds a run with other settings.
     """
     from safetensors.torch import save_file
 
@@ -119,7 +121,7 @@ def pretrain_encoder(out: Path | str, work: Path | str, seed: int = 0, steps: in
     run.run()
     out.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.half() for name, tensor in run.model.state_dict().items()}, out / "model.safetensors")
-    card = write_card(examine(load_encoder(out), run.heads.eval()), run)
+    card = write_card(examine(load_encoder(out), run.heads.eval(), examined), run)
     (out / "README.md").write_text(card, encoding="utf-8")
     return out
 
