@@ -21,6 +21,7 @@ class ShowAndTell(nn.Module):
         super().__init__()
         self.sizes = {"annotation_size": annotation_size, "hidden_size": hidden_size, "embedding_size": embedding_size, "dropout": dropout}
         self.embed = nn.Embedding(words, embedding_size, padding_idx=0)
+        self.normalise = nn.LayerNorm(annotation_size)  # every encoder's numbers on one scale
         self.picture = nn.Linear(annotation_size, embedding_size)
         self.lstm = nn.LSTMCell(embedding_size, hidden_size)
         self.dropout = nn.Dropout(dropout)
@@ -28,7 +29,7 @@ class ShowAndTell(nn.Module):
 
     def begin(self, annotations: torch.Tensor) -> dict[str, torch.Tensor]:
         """The state before the first word: the picture, as the mean of its places, was read; every entry has one row a picture."""
-        hidden, memory = self.lstm(self.picture(annotations.mean(1)))
+        hidden, memory = self.lstm(self.picture(self.normalise(annotations).mean(1)))
         return {"hidden": hidden, "memory": memory}
 
     def step(self, words: torch.Tensor, state: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor], None]:

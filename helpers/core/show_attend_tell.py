@@ -38,6 +38,7 @@ class ShowAttendTell(nn.Module):
         super().__init__()
         self.sizes = {"annotation_size": annotation_size, "hidden_size": hidden_size, "embedding_size": embedding_size, "dropout": dropout}
         self.embed = nn.Embedding(words, embedding_size, padding_idx=0)
+        self.normalise = nn.LayerNorm(annotation_size)  # every encoder's numbers on one scale
         self.attention = SoftAttention(annotation_size, hidden_size, attention_size=128)
         self.gate = nn.Linear(hidden_size, 1)
         self.first_hidden = nn.Linear(annotation_size, hidden_size)
@@ -48,6 +49,7 @@ class ShowAttendTell(nn.Module):
 
     def begin(self, annotations: torch.Tensor) -> dict[str, torch.Tensor]:
         """The state before the first word, from the mean of all places; every entry has one row a picture."""
+        annotations = self.normalise(annotations)
         mean = annotations.mean(1)
         return {"annotations": annotations, "keys": self.attention.of_place(annotations),
                 "hidden": torch.tanh(self.first_hidden(mean)), "memory": torch.tanh(self.first_memory(mean))}
