@@ -28,12 +28,12 @@ RARE_WEIGHT = 0.25
 
 def pool_scene(index: int) -> Scene:
     """The `index`-th scene of pretraining."""
-    return plan_scene(POOL_SEED + index, {kind: RARE_WEIGHT for kind in RARE_KINDS}, evaluation=False)
+    return plan_scene(POOL_SEED + index, dict.fromkeys(RARE_KINDS, RARE_WEIGHT), evaluation=False)
 
 
 def crowd_scene(index: int) -> Scene:
     """The `index`-th crowd of pretraining."""
-    return crowd(POOL_SEED + index, {kind: RARE_WEIGHT for kind in RARE_KINDS})
+    return crowd(POOL_SEED + index, dict.fromkeys(RARE_KINDS, RARE_WEIGHT))
 
 
 def draw_pool(work: Path, number: int, size: int, source: Callable[[int], Scene] = pool_scene):
