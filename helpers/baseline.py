@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,10 +23,11 @@ from helpers.core.conversations import Sample, read_conversations
 from helpers.core.errors import InputError, ResourceError
 from helpers.core.feature_cache import FeatureCache, digest_encoder
 from helpers.core.fonts import is_chinese
+from helpers.core.profiles import Profile
 from helpers.core.runs import digest_data, read_json, write_json
 from helpers.core.vocabulary import Vocabulary
 
-__all__ = ["ENCODERS", "Recipe", "Trained", "load", "train"]
+__all__ = ["ENCODERS", "Recipe", "Trained", "load", "recipe_of", "train"]
 
 ENCODERS = {
     "pretrained": "the kit's own small CNN, pretrained on drawn scenes, frozen",
@@ -52,6 +53,11 @@ class Trained:
         left = f"; {self.left_out} samples left out, which ask another question" if self.left_out else ""
         return (f"a baseline {kind}, {len(self.baseline.vocabulary)} words, {len(self.history.epochs)} epochs in {self.history.seconds:.0f} s, "
                 f"loss {last['loss']:.3f}{measured}{left}")
+
+
+def recipe_of(profile: Profile, **changes) -> Recipe:
+    """The recipe of a profile, with `changes` such as attention=False or seed=1."""
+    return replace(Recipe(**asdict(profile.baseline)), **changes)
 
 
 def train(

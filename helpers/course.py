@@ -216,9 +216,9 @@ def _build(settings: Settings, say: Callable[[str], None]) -> dict:
 
 def _train_baseline(settings: Settings) -> None:
     """The CNN-RNN captioner; `train` itself goes on after its last whole epoch."""
-    from helpers.baseline import Recipe, train
+    from helpers.baseline import recipe_of, train
 
-    recipe = Recipe(**asdict(settings.profile.baseline), seed=settings.seed)
+    recipe = recipe_of(settings.profile, seed=settings.seed)
     train(settings.train_file, settings.model("baseline"), settings.eval_file, recipe, features=settings.out / "baseline" / "features.db")
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from threading import Event
 
 import pytest
 import torch
@@ -12,8 +13,11 @@ from helpers import baseline, cli
 from helpers.baseline import Recipe, train
 from helpers.core import baseline_training
 from helpers.core.baseline_student import Baseline
-from helpers.core.conversations import read_conversations, write_conversations
+from helpers.core.chat_decoding import Decoding
+from helpers.core.chat_models import find_offers
+from helpers.core.conversations import Turn, read_conversations, write_conversations
 from helpers.core.errors import InputError, ResourceError
+from helpers.core.profiles import load_profile
 from helpers.core.student import Student, load_student
 from helpers.core.truth import score, summarise
 from tests.baseline_scenes import write_data
@@ -65,6 +69,16 @@ def test_it_says_that_it_reads_no_question(folder, trained):
     assert "reads no question" in student.remark([student.question, "What colour is the ball?"])
     assert student.describe([picture], "What colour is the ball?") == student.describe([picture], student.question)
     assert Student.remark(None, "What colour is the ball?") == ""
+
+
+def test_the_chat_offers_it_with_a_word_of_warning(folder, trained, tmp_path):
+    (tmp_path / "baseline").mkdir()
+    (tmp_path / "baseline" / "model").symlink_to(folder / "model")
+    offer = {offer.key: offer for offer in find_offers(load_profile("tiny"), tmp_path)}["baseline"]
+    assert offer.missing is None and "reads no question" in offer.note["en"]
+    picture, system = Image.open(read_conversations(folder / "eval.json")[0].path), offer.open()
+    *_, last = system.stream(picture, [Turn("user", "What colour is the ball?")], Decoding(), Event())
+    assert last.text == trained.baseline.describe([picture], "")[0] and system.nbytes > 1_000_000
 
 
 def test_the_same_seed_gives_the_same_captions_and_another_one_another_model(folder, tmp_path):
@@ -176,7 +190,7 @@ def test_without_a_network_the_resnet_is_refused_in_a_sentence_and_with_its_weig
     with pytest.raises(ResourceError, match="cannot be downloaded .*resnet18-f37072fd.pth"):
         train(folder / "train.json", tmp_path / "model", recipe=recipe, progress=False)
     torch.manual_seed(5)
-    (tmp_path / "torch" / "hub" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "torch" / "hub" / "checkpoints").mkdir(parents=True, exist_ok=True)
     torch.save(resnet18().state_dict(), tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth")
     trained = train(folder / "train.json", tmp_path / "model", recipe=recipe, progress=False)
     picture = read_conversations(folder / "eval.json")[0].path

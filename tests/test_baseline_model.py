@@ -109,7 +109,7 @@ def test_attention_can_single_a_place_out():
     torch.manual_seed(0)
     decoder = DECODERS["show_attend_tell"](40, annotation_size=16, hidden_size=32, embedding_size=16, dropout=0.0)
     optimizer = torch.optim.Adam(decoder.parameters(), lr=0.01)
-    for step in range(150):
+    for _ in range(150):
         place = torch.randint(0, 64, (32,))
         annotations = torch.zeros(32, 64, 16)
         annotations[torch.arange(32), place, 0] = 3.0

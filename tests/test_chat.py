@@ -331,6 +331,7 @@ def test_systems_answer_the_same_question_side_by_side(chat, models):
 def test_what_is_missing_is_named_with_its_remedy(folder, models, tmp_path):
     offers = {offer.key: offer for offer in find_offers(load_profile("tiny"), tmp_path)}
     assert "captionlab course" in offers["lora"].missing["en"] and "captionlab course" in offers["full"].missing["zh"]
+    assert "captionlab course" in offers["baseline"].missing["en"]
     assert offers["pretrained"].missing is None and "not Qwen-VL" in offers["teacher"].label["en"]
     with pytest.raises(InputError, match="not trained yet"):
         models.choose(["full"])
@@ -682,7 +683,7 @@ def test_messages_that_no_page_of_ours_sends_do_nothing(chat):
 
 def test_open_chat_finds_what_this_machine_has(folder, tmp_path):
     chat = open_chat(load_profile("tiny"), folder / "results", scenes=2, chosen=())
-    assert list(chat.models.offers) == ["pretrained", "lora", "full", "teacher"]
+    assert list(chat.models.offers) == ["pretrained", "lora", "full", "baseline", "teacher"]
     assert chat.boxes.boxes["full"].disabled and not chat.boxes.boxes["lora"].disabled
     assert sum(key.startswith("scene-") for key in chat.gallery) == 2 and any(key.startswith("photo-") for key in chat.gallery)
     assert chat.panel.preview.startswith("data:image/jpeg;base64,") and chat.models.memory() == {}

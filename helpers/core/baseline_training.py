@@ -42,12 +42,12 @@ class Recipe:
     encoder: str = "pretrained"
     unit: str = "word"
     least: int = 1
-    epochs: int = 6
+    epochs: int = 8
     batch_size: int = 32
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     regularisation: float = 0.2
     hidden_size: int = 256
-    dropout: float = 0.2
+    dropout: float = 0.1
     seed: int = 0
 
 

@@ -48,11 +48,13 @@ def model_drawing(image, words: Sequence[str], grid: int = 8, attends: bool = Tr
             if place:
                 axes.add_patch(FancyArrowPatch((x - 0.85, 1.0), (x - 0.42, 1.0), arrowstyle="-|>", mutation_scale=10, color=blue, linewidth=1.6, zorder=2))
             if attends or place == 0:
-                axes.add_patch(FancyArrowPatch((2.03, 1.62), (x - 0.3, 1.34), connectionstyle=f"arc3,rad={-0.12 - 0.02 * place}", arrowstyle="-|>",
-                                               mutation_scale=10, color=orange, linewidth=1.3, alpha=0.9, zorder=2))
+                axes.add_patch(FancyArrowPatch((x - 0.24, 1.66), (x - 0.24, 1.33), arrowstyle="-|>", mutation_scale=10, color=orange, linewidth=1.5, zorder=2))
+        end = 2.9 + 1.25 * (len(words) - 1 if attends else 0) - 0.24
+        axes.plot((2.0, end), (1.66, 1.66), color=orange, linewidth=1.8, zorder=2)
+        axes.text(2.12, 1.7, "looks", color=orange, fontsize=9.5, fontweight="bold", va="bottom")
         axes.text(2.9 + 1.25 * (len(words) - 1) + 0.5, -0.14, "…", va="top", fontsize=11)
         axes.set(xlim=(-0.05, 2.9 + 1.25 * (len(words) - 1) + 0.7), ylim=(-0.45, 2.35), aspect="equal")
-        axes.set_title("Show, Attend and Tell: every word looks anew (orange)" if attends else "Show and Tell: the picture is looked at once (orange)", fontsize=11)
+        axes.set_title("Show, Attend and Tell: every word looks anew" if attends else "Show and Tell: the picture is looked at once", fontsize=11)
         axes.axis("off")
         return figure
 

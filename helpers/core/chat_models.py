@@ -1,6 +1,6 @@
 """Which systems a chat can ask, and which of them are in memory: chosen ones are loaded in the background, others given back.
 
-    find_offers(profile, results)  →  [Offer("pretrained"), Offer("lora"), Offer("full"), Offer("teacher")]
+    find_offers(profile, results)  →  [Offer("pretrained"), Offer("lora"), Offer("full"), Offer("baseline"), Offer("teacher")]
     Models(offers).choose(["pretrained", "lora"])  →  states go absent → loading → ready; `get` waits for one
 
 A system that is not there (nothing trained yet, no key) is offered all the same, with `missing`: what to do to have it.
@@ -61,9 +61,21 @@ def find_offers(profile: Profile, results: Path | str, scenes: Path | str | None
             offers.append(Offer(strategy, label, note, remedy))
             continue
         offers.append(Offer(strategy, label, note, model=run.model_path, adapter=run.adapter_path))
+    offers.append(_offer_baseline(Path(results) / "baseline" / "model"))
     for name, model in (others or {}).items():
         offers.append(Offer(name, {"en": name, "zh": name}, {"en": "", "zh": ""}, open=lambda model=model: OwnSystem(model)))
     return [*offers, _offer_teacher(profile, scenes)]
+
+
+def _offer_baseline(folder: Path) -> Offer:
+    """The CNN-RNN captioner of the course, which reads no question."""
+    from helpers.core.baseline_student import is_baseline, load_baseline
+
+    label, note = {"en": "CNN-RNN", "zh": "CNN-RNN"}, {"en": "the baseline: it reads no question, and captions the picture whatever is asked",
+                                                       "zh": "基线模型：不读问题，无论问什么都只描述图片"}
+    if not is_baseline(folder):
+        return Offer("baseline", label, note, {"en": f"not trained yet: run `{COURSE}`", "zh": f"尚未训练：请运行 `{COURSE}`"})
+    return Offer("baseline", label, note, open=lambda: OwnSystem(load_baseline(folder)))
 
 
 def _offer_teacher(profile: Profile, scenes: Path | str | None) -> Offer:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from helpers.core.cnn_encoder import IMAGE_SIZE, Encoder, load_encoder
-from helpers.core.dense_supervision import GRID, PATCHES, Heads, batch_targets
+from helpers.core.dense_supervision import GRID, Heads, batch_targets
 from helpers.core.lexicon import KINDS, RARE_KINDS
 from helpers.core.model_card import EXAM_SEED
 from helpers.core.pretraining_pool import Pool

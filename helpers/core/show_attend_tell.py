@@ -44,6 +44,7 @@ class ShowAttendTell(nn.Module):
         self.first_hidden = nn.Linear(annotation_size, hidden_size)
         self.first_memory = nn.Linear(annotation_size, hidden_size)
         self.lstm = nn.LSTMCell(embedding_size + annotation_size, hidden_size)
+        nn.init.ones_(self.lstm.bias_hh[hidden_size:2 * hidden_size].data)  # the forget gate begins open (Jozefowicz et al., 2015)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden_size + annotation_size + embedding_size, words)
 
