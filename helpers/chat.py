@@ -212,7 +212,7 @@ class Chat:
         self.conversation.add(exchange, picture)
         self.composer.busy = True
         self._show_latest()
-        self.answering.begin(self.conversation, exchange, picture, decoding, self._words)
+        self.answering.begin(self.conversation, exchange, picture, decoding)
 
     def _settle(self) -> None:
         """All answers have come to an end."""
@@ -263,6 +263,7 @@ class Chat:
             self.stop()
             self.conversation = Conversation()
             self._with_truth.clear()
+            self._thumbs = {key: thumb for key, thumb in self._thumbs.items() if key in self.gallery}
             self.composer.editing, self.composer.notice = -1, ""
             self.log.send({"kind": "truncate", "length": 0})
 

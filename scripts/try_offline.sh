@@ -10,7 +10,7 @@ trap 'rm -rf "$place"' EXIT
 cp -R "$BUNDLE/captionlab" "$place/captionlab"
 
 as_root=$([ "$(id -u)" -eq 0 ] || echo --map-root-user)
-# shellcheck disable=SC2086  # one word or none
+# shellcheck disable=SC2086,SC2016  # $as_root is one word or none; the inner shell expands what stands in quotes
 unshare --net $as_root env -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL -u PIP_FIND_LINKS -u UV_CACHE_DIR PIP_CONFIG_FILE=/dev/null PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 \
     HOME="$place" BUNDLE="$BUNDLE" bash -euo pipefail -c '
     python3 -c "import fcntl, socket, struct

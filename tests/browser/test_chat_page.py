@@ -78,12 +78,12 @@ def test_two_clicks_ask_once(chat):
 
 
 def test_the_student_and_the_stand_in_answer_side_by_side_and_can_be_switched(chat, screenshots):
-    chat.use("Pretrained", "Stand-in, not Qwen-VL")
+    chat.use("Pretrained", "Offline stand-in, not Qwen-VL")
     chat.root.locator(".captionlab-chip").first.click()  # a question of the course's own
     exchange = chat.ask(chat.field.input_value())
     chat.wait()
     answers = chat.answers(exchange)
-    assert list(answers) == ["Pretrained", "Stand-in, not Qwen-VL"] and all(len(words.split()) > 2 for words in answers.values()), answers
+    assert list(answers) == ["Pretrained", "Offline stand-in, not Qwen-VL"] and all(len(words.split()) > 2 for words in answers.values()), answers
     badge = exchange.locator("[data-system=pretrained] .captionlab-badge").inner_text()
     assert "tokens/s" in badge and badge.split()[0].isdigit()
     boxes = [box.bounding_box() for box in exchange.locator(".captionlab-answer").all()]
