@@ -15,7 +15,7 @@ FROM := $(if $(WHEELS),--no-index --find-links $(abspath $(WHEELS)))
 ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv course lab chat test clean offline-bundle
+.PHONY: help .venv course lab chat test clean release grade offline-bundle
 
 help:
 	@echo "make course   the whole course on the tiny profile: draw, label, train, describe, score; report in results/"
@@ -23,6 +23,8 @@ help:
 	@echo "make chat     the chat notebook as a web page on 127.0.0.1"
 	@echo "make test     every test, then every notebook"
 	@echo "make .venv    the environment alone, exact versions"
+	@echo "make release  the students' edition of the notebooks, without solutions, in release/"
+	@echo "make grade SUBMISSIONS=folder   mark a class: SUBMISSIONS/STUDENT/NN_name.ipynb; this runs the students' code"
 	@echo "make offline-bundle   a folder for a stick, from which laptops install without a network"
 	@echo "make clean    remove what runs made; .venv and paid labels stay"
 
@@ -67,6 +69,15 @@ chat: $(DONE)
 test: $(DONE)
 	@echo "tests of every helper, then every notebook"
 	@$(BIN)/python -m pytest
+
+release: $(DONE)
+	@$(BIN)/captionlab release --out $(or $(OUT),release)
+
+# GRADES=file for the marks (default: marks.csv among the submissions), TIMEOUT=seconds for one cell
+grade: $(DONE)
+	@if [ -z "$(SUBMISSIONS)" ]; then echo "error: name the folder of the submissions: make grade SUBMISSIONS=folder" >&2; exit 1; fi
+	@$(BIN)/captionlab grade --submissions "$(SUBMISSIONS)" $(if $(GRADES),--output "$(GRADES)") $(if $(TIMEOUT),--timeout $(TIMEOUT)) \
+		$(if $(KEEP),--keep "$(KEEP)")
 
 # Takes 3 GB and some minutes. OUT=folder, WEIGHTS=folder or hub id of a model that goes along.
 offline-bundle: $(DONE)

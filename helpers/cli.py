@@ -373,6 +373,31 @@ def chat(
     serve(Settings(notebook, ip, port, token, visitors, idle_minutes, share=share), say=typer.echo)
 
 
+@app.command("release")
+def release_notebooks(
+    out: Annotated[Path, typer.Option(help="folder for the students' edition")] = Path("release"),
+    notebooks: Annotated[Path, typer.Option(help="folder of the notebooks with solutions")] = NOTEBOOKS,
+) -> None:
+    """Write the students' edition of the notebooks: solutions and hidden tests cut, checks kept."""
+    from helpers.core.assignments import release
+
+    typer.echo(f"{len(release(out, notebooks))} notebooks in {out}")
+
+
+@app.command()
+def grade(
+    submissions: Annotated[Path, typer.Option(help="folder of folders: STUDENT/NN_name.ipynb")],
+    output: Annotated[Path | None, typer.Option(help="CSV to write; default: marks.csv in that folder. What it says was graded stays")] = None,
+    notebooks: Annotated[Path, typer.Option(help="folder of the notebooks with solutions")] = NOTEBOOKS,
+    timeout: Annotated[int, typer.Option(min=1, help="seconds for one cell; a notebook has four times as much")] = 300,
+    keep: Annotated[Path | None, typer.Option(help="folder for the graded notebooks, with what every cell showed, hidden tests among it")] = None,
+) -> None:
+    """Grade a class. This runs the students' code as you, without your keys: where you do not trust it, grade in a container."""
+    from helpers.core.submissions import grade_submissions
+
+    grade_submissions(submissions, output, notebooks, timeout=timeout, keep=keep, say=typer.echo)
+
+
 @app.command()
 def standin(
     scenes: Annotated[Path | None, typer.Option(help="folder of drawn scenes, or a scenes.jsonl; without it, photographs only")] = None,
