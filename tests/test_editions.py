@@ -151,6 +151,7 @@ def test_line_breaks_alone_are_no_change(course):
     ("教师写", "The teacher writes no more than 教师写", "still English: The teacher writes no more than"),
     ("。", ".", "punctuation of the other script: 注."),
     ("教师写", "**教师：**写", "emphasis does not close: a ** between Chinese punctuation and a letter stays visible"),
+    ("教师写", "*教师*写", "Chinese characters in italics, which they do not have: bold, or quotation marks, for 教师"),
     ("条标注。", "条\n标注。", "a line break inside a paragraph, which shows as a gap between Chinese characters: one line a paragraph"),
 ])
 def test_what_a_program_can_see_of_a_translation_is_seen_also_when_sealed(course, old, new, message):
@@ -240,9 +241,10 @@ def test_building_again_never_touches_a_students_changes(course, tmp_path):
     change_chinese(course, "请看[", "请见[")
     assert editions.build(out, course)[0].state == "kept"
     assert target.read_bytes() == before
-    target.write_text("{ half a notebook", encoding="utf-8")
-    assert editions.build(out, course)[0].state == "kept"
-    assert target.read_text(encoding="utf-8") == "{ half a notebook"
+    for broken in ("{ half a notebook", "[1]", "{}", '{"nbformat": 4, "nbformat_minor": 5, "cells": 3, "metadata": {}}'):
+        target.write_text(broken, encoding="utf-8")
+        assert editions.build(out, course)[0].state == "kept"
+        assert target.read_text(encoding="utf-8") == broken
 
 
 def test_a_cell_without_chinese_stays_english_and_is_reported(course, tmp_path):

@@ -41,6 +41,7 @@ class Skeleton:
     formulas: Counter = field(default_factory=Counter)
     numbers: Counter = field(default_factory=Counter)
     prose: list[str] = field(default_factory=list)
+    italics: list[str] = field(default_factory=list)
 
 
 PARTS = {"headings": "levels of headings", "rows": "cells in the rows of tables", "items": "items of lists", "code": "inline code",
@@ -96,7 +97,7 @@ def _parser():
 
 def _read_line(tokens: list, found: Skeleton) -> None:
     """Adds the inline tokens of one block to `found`."""
-    words, quoted, everything = [], 0, []
+    words, quoted, slanted, everything = [], 0, 0, []
     for token in tokens:
         if token.type == "code_inline":
             found.code[_same_document(token.content)] += 1
@@ -109,10 +110,12 @@ def _read_line(tokens: list, found: Skeleton) -> None:
         elif token.type in ("softbreak", "hardbreak"):
             words.append("\n")
             everything.append(" ")
-        quoted += (token.type in ("link_open", "em_open")) - (token.type in ("link_close", "em_close"))
+        quoted += (token.type == "link_open") - (token.type == "link_close")
+        slanted += (token.type == "em_open") - (token.type == "em_close")
         if token.type == "text":
             everything.append(token.content)
-            words.append("\x00" if quoted else token.content)
+            words.append("\x00" if quoted or slanted else token.content)
+            found.italics += [token.content] if slanted else []
     text = "".join(everything)
     found.formulas.update(formula.strip() for formula in _FORMULA.findall(text))
     found.numbers.update(_numbers(_FORMULA.sub(" ", text)))
@@ -140,7 +143,7 @@ def _numbers(text: str) -> Iterator[Decimal]:
 
 def _difference(english: object, chinese: object) -> str:
     """Two values that differ, for a message: of counters only what is on one side."""
-    if isinstance(english, Counter):
+    if isinstance(english, Counter) and isinstance(chinese, Counter):
         return "; ".join(f"only {side}: {', '.join(map(_plain, sorted(left.elements(), key=str)))}"
                          for side, left in (("in English", english - chinese), ("in Chinese", chinese - english)) if left)
     return f"{english} in English, {chinese} in Chinese"
@@ -163,5 +166,8 @@ def _faults_of_chinese(english: Skeleton, chinese: Skeleton) -> Iterator[str]:
         yield "emphasis does not close: a ** between Chinese punctuation and a letter stays visible"
     if any(re.search(r"[^\x00-\x7f]\n", piece) for piece in chinese.prose):
         yield "a line break inside a paragraph, which shows as a gap between Chinese characters: one line a paragraph"
+    for piece in chinese.italics:
+        if re.search(f"[{HAN}]", piece):
+            yield f"Chinese characters in italics, which they do not have: bold, or quotation marks, for {piece}"
     for match in re.finditer(f"[{HAN}][,;:!?]|[{HAN}]\\.(?![\\w.])|[{HAN}] ?\\(|\\) ?[{HAN}]", text):
         yield f"punctuation of the other script: {match[0]}"

@@ -278,7 +278,7 @@ def _state(target: Path) -> tuple[str | None, bool]:
     """What a notebook was built as, and whether it still is that; a file that cannot be read is somebody's."""
     try:
         notebook = nbformat.read(target, as_version=4)
-    except Exception:    # nbformat raises whatever json, its converter or its schema do; none of it makes the file ours to overwrite
+    except (ValueError, AttributeError, KeyError, TypeError, nbformat.ValidationError):    # what nbformat raises of files that are no notebooks
         return None, False
     built = notebook.metadata.get(STAMP, {}).get("built")
     return built, built == _fingerprint(notebook)

@@ -45,7 +45,7 @@ class Term:
 def read_glossary(file: Path = GLOSSARY) -> list[Term]:
     """The terms, in the table's order. Raises: InputError naming the line that has no five cells, or a term that stands there twice."""
     lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
-    terms = []
+    terms: list[Term] = []
     for line in lines[2:]:
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) != COLUMNS or not all(cells[:4]):
