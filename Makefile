@@ -1,5 +1,5 @@
 # CaptionLab. `make` alone lists what there is to make.
-# The environment lives in .venv and is made when a target needs it. Settings: PYTHON=…, INSTALLER=pip.
+# The environment lives in .venv and is made when a target needs it. Settings: PYTHON=…, INSTALLER=pip, WHEELS=folder.
 
 BIN := .venv/bin
 DONE := .venv/.installed
@@ -8,11 +8,14 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 # uv installs in a fraction of pip's time; pip stays as the way out when uv cannot reach the package index.
 INSTALLER ?= uv
+# A folder of wheels, as `make offline-bundle` makes it, in place of a package index.
+WHEELS ?=
+FROM := $(if $(WHEELS),--no-index --find-links $(abspath $(WHEELS)))
 # JupyterLab refuses root without being told, as in containers.
 ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv course lab chat test clean
+.PHONY: help .venv course lab chat test clean offline-bundle
 
 help:
 	@echo "make course   the whole course on the tiny profile: draw, label, train, describe, score; report in results/"
@@ -20,6 +23,7 @@ help:
 	@echo "make chat     the chat notebook as a web page on 127.0.0.1"
 	@echo "make test     every test, then every notebook"
 	@echo "make .venv    the environment alone, exact versions"
+	@echo "make offline-bundle   a folder for a stick, from which laptops install without a network"
 	@echo "make clean    remove what runs made; .venv and paid labels stay"
 
 .venv: $(DONE)
@@ -30,16 +34,16 @@ help:
 $(DONE): pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then echo "error: no Python 3.11 or newer found; install one, or name it: make .venv PYTHON=/path/to/python3.11" >&2; exit 1; fi
 	@if [ -e .venv/.installing ] || ! { [ ! -e .venv ] || .venv/bin/python -c ''; } 2>/dev/null; then echo "removing an unfinished .venv"; rm -rf .venv; fi
-	@echo "making .venv with $(PYTHON) (a download of 3 GB the first time, 7 GB on disk)"
+	@echo "making .venv with $(PYTHON) $(if $(WHEELS),from $(WHEELS) (7 GB on disk),(a download of 3 GB the first time, 7 GB on disk))"
 	@mkdir -p .venv && touch .venv/.installing
 	@if [ ! -x $(BIN)/pip ]; then $(PYTHON) -m venv .venv; fi
-	@if [ "$(INSTALLER)" = uv ] && $(BIN)/pip install --quiet --constraint constraints.txt uv; then \
+	@if [ "$(INSTALLER)" = uv ] && $(BIN)/pip install --quiet $(FROM) --constraint constraints.txt uv; then \
 		index="$$($(BIN)/pip config get :env:.index-url 2>/dev/null || $(BIN)/pip config get global.index-url 2>/dev/null || true)"; \
 		if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
-		$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[test]' \
-		|| { echo "uv did not succeed; trying pip"; $(BIN)/pip install --progress-bar off --constraint constraints.txt --editable '.[test]'; }; \
+		$(BIN)/uv pip install $(if $(FROM),--offline $(FROM)) --python $(BIN)/python --constraint constraints.txt --editable '.[test]' \
+		|| { echo "uv did not succeed; trying pip"; $(BIN)/pip install --progress-bar off $(FROM) --constraint constraints.txt --editable '.[test]'; }; \
 	else \
-		$(BIN)/pip install --progress-bar off --constraint constraints.txt --editable '.[test]'; \
+		$(BIN)/pip install --progress-bar off $(FROM) --constraint constraints.txt --editable '.[test]'; \
 	fi
 	@echo "checking that everything loads"
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -W ignore -c 'from helpers import environment; environment.load_everything()'
@@ -66,6 +70,10 @@ chat: $(DONE)
 test: $(DONE)
 	@echo "tests of every helper, then every notebook"
 	@$(BIN)/python -m pytest
+
+# Takes 3 GB and some minutes. OUT=folder, WEIGHTS=folder or hub id of a model that goes along.
+offline-bundle: $(DONE)
+	@OUT="$(OUT)" WEIGHTS="$(WEIGHTS)" bash scripts/offline_bundle.sh
 
 # Labels may have cost money: stores (*.sqlite) stay wherever they are.
 clean:

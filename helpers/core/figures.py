@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
-from typing import Mapping, Sequence
 
 import numpy as np
 from matplotlib import rc_context

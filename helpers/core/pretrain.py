@@ -63,12 +63,12 @@ PLAN = Plan(3_200, 1_500, crowds=24, dimensions=0.35)
 
 def pool_scene(index: int) -> Scene:
     """The `index`-th scene of pretraining."""
-    return plan_scene(POOL_SEED + index, {kind: RARE_WEIGHT for kind in RARE_KINDS}, evaluation=False)
+    return plan_scene(POOL_SEED + index, dict.fromkeys(RARE_KINDS, RARE_WEIGHT), evaluation=False)
 
 
 def crowd_scene(index: int) -> Scene:
     """The `index`-th crowd of pretraining."""
-    return crowd(POOL_SEED + index, {kind: RARE_WEIGHT for kind in RARE_KINDS})
+    return crowd(POOL_SEED + index, dict.fromkeys(RARE_KINDS, RARE_WEIGHT))
 
 
 def _pixels(source: Callable[[int], Scene], index: int):
