@@ -209,13 +209,13 @@ def build(out: Path = EDITION, notebooks: Path = NOTEBOOKS) -> list[Built]:
     """Writes every notebook with its Markdown in Chinese; code, outputs and metadata (also a grader's) as they are.
 
     A notebook in `out` that is not as it was built belongs to whoever changed it: it is kept, and reported as "kept" where a newer one could
-    have been written. A cell that has no Chinese yet stays English and is reported.
+    have been written. A cell that has no Chinese yet, or a draft in English, stays English and is reported.
     """
     out.mkdir(parents=True, exist_ok=True)
     built = []
     for path in sorted(notebooks.glob("*.ipynb")):
         pair, notebook = _notebook_pair(path), nbformat.read(path, as_version=4)
-        chinese = {block.cell: block.text for block in pair.blocks()}
+        chinese = {block.cell: block.text for block in pair.blocks() if block.text != pair.cells.get(block.cell)}
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 cell.source = chinese.get(cell.id, cell.source)
