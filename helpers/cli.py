@@ -399,6 +399,21 @@ def grade(
 
 
 @app.command()
+def edition(
+    language: Annotated[Literal["zh"], typer.Option(help="of the notebooks' text")] = "zh",
+    check: Annotated[bool, typer.Option("--check", help="name every text whose English and Chinese do not go together; exit code 1 if any")] = False,
+    seal: Annotated[list[str], typer.Option(metavar="NN", help="say that you read both sides of this notebook (04) or document (course_map)")] = [],
+    draft: Annotated[list[str], typer.Option(metavar="NN", help="add what has no Chinese yet, in English, to be translated in place")] = [],
+    out: Annotated[Path | None, typer.Option(help="folder for the notebooks; default: notebooks-zh")] = None,
+) -> None:
+    """Build the Chinese edition of the notebooks, ready to run, or keep it in step with the English one."""
+    from helpers.core.editions import edition_command
+
+    if not edition_command(check, seal, draft, out, say=typer.echo):
+        raise typer.Exit(1)
+
+
+@app.command()
 def standin(
     scenes: Annotated[Path | None, typer.Option(help="folder of drawn scenes, or a scenes.jsonl; without it, photographs only")] = None,
     port: Annotated[int, typer.Option(help="0 takes a free one")] = 0,
