@@ -15,7 +15,7 @@ from helpers.core.errors import InputError
 from helpers.core.paths import ROOT, STUDENT
 
 COMMANDS = {"doctor", "scenes", "pretrain", "label", "build", "check", "export", "caption", "merge", "metrics", "fetch", "plan", "course", "chat",
-            "standin"}
+            "standin", "release", "grade"}
 
 
 def run(*words: object):
