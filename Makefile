@@ -19,7 +19,7 @@ ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 help:
 	@echo "make course   the whole course on the tiny profile: draw, label, train, describe, score; report in results/"
-	@echo "make lab      JupyterLab on notebooks/"
+	@echo "make lab      JupyterLab on notebooks/; EDITION=zh: their text in Chinese"
 	@echo "make chat     the chat notebook as a web page on 127.0.0.1"
 	@echo "make test     every test, then every notebook"
 	@echo "make .venv    the environment alone, exact versions"
@@ -57,9 +57,12 @@ course: $(DONE)
 	@echo "the whole course on the tiny profile; killed, it continues where it stopped"
 	@$(BIN)/captionlab course
 
+# make lab EDITION=zh builds the notebooks with their text in Chinese into notebooks-zh/, beside a student's own changes there, and opens that.
+LAB_DIR := notebooks$(if $(filter-out en,$(EDITION)),-$(EDITION))
 lab: $(DONE)
-	@echo "JupyterLab on notebooks/; stop it with Ctrl-C"
-	@$(BIN)/jupyter lab --notebook-dir=notebooks $(ROOT_FLAG)
+	@$(if $(filter-out en,$(EDITION)),$(BIN)/captionlab edition --language $(EDITION))
+	@echo "JupyterLab on $(LAB_DIR)/; stop it with Ctrl-C"
+	@$(BIN)/jupyter lab --notebook-dir=$(LAB_DIR) $(ROOT_FLAG)
 
 # make chat IP=0.0.0.0 serves other machines too, who need the address with the token that it prints. PORT=…, VISITORS=…
 chat: $(DONE)

@@ -3,10 +3,8 @@
 import io
 import zlib
 
-import nbformat
 import pytest
-from chat_page import NOTEBOOK, SLOW, SOON, ChatPage, watch_growth
-from chat_visitors import Server
+from chat_page import SLOW, SOON, visit, watch_growth
 from PIL import Image, ImageDraw
 from playwright.sync_api import expect
 
@@ -16,26 +14,13 @@ ATTACKS = ["<script>window.hacked = 1; alert(1)</script>", '<img src="x" onerror
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, chromium):
-    folder = tmp_path_factory.mktemp("chat")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# The chat"), nbformat.v4.new_code_cell(NOTEBOOK)],
-                                        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
-    nbformat.write(notebook, folder / "chat.ipynb")
-    server = Server(folder / "chat.ipynb", visitors=7)
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def shared(browser, server):
+def shared(browser, chat_server):
     """One page for all tests that do not need one of their own."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    page.requests_elsewhere = []
-    page.on("response", lambda response: None if response.url.startswith((server.url, "data:", "blob:")) else page.requests_elsewhere.append(response.url))
-    page.goto(server.url, timeout=SLOW, wait_until="commit")
-    chat = ChatPage(page).ready()
-    yield chat
-    page.close()
+    with visit(browser, chat_server.url, viewport={"width": 1280, "height": 1000}) as chat:
+        chat.page.requests_elsewhere = []
+        chat.page.on("response", lambda response: None if response.url.startswith((chat_server.url, "data:", "blob:")) else chat.page.requests_elsewhere.append(response.url))
+        chat.page.reload(timeout=SLOW, wait_until="commit")  # now that somebody watches what it loads
+        yield chat.ready()
 
 
 @pytest.fixture
