@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client
+from multiprocessing.connection import Client, Listener
 
 import psutil
 import pytest
@@ -185,7 +185,8 @@ def test_one_who_waits_can_stop_waiting(visitors):
 def test_what_nobody_holds_is_given_back(results, tmp_path, monkeypatch):
     monkeypatch.setenv(ADDRESS, str(tmp_path / "models"))
     monkeypatch.setenv(SECRET, "00")
-    threading.Thread(target=Host().serve, args=(os.environ[ADDRESS], b"\0"), daemon=True).start()  # in this process, where its models can be counted
+    listener = Listener(os.environ[ADDRESS], authkey=b"\0")
+    threading.Thread(target=Host().serve, args=(listener,), daemon=True).start()  # in this process, where its models can be counted
     before, profile = count_models(), load_profile()
     visits = [open_models(find_offers(profile, results), profile, results) for _ in range(2)]
     for models, keys in zip(visits, (["pretrained", "lora"], ["pretrained"])):
@@ -196,6 +197,7 @@ def test_what_nobody_holds_is_given_back(results, tmp_path, monkeypatch):
     assert answer(visits[1], "pretrained").text
     visits[1].close()
     until(lambda: count_models() == before)
+    listener.close()
 
 
 def test_a_visitor_who_dies_holds_nobody_up(visitors, results):

@@ -45,12 +45,11 @@ class Host:
         self._line = ThreadPoolExecutor(1, thread_name_prefix="answers")
         self._lock = threading.Lock()
 
-    def serve(self, address: str, secret: bytes) -> None:
-        """Listen at `address`, a socket or on Windows a pipe, for whoever knows the secret; does not return."""
-        with Listener(address, authkey=secret, backlog=BACKLOG) as listener:
-            while True:
-                with suppress(AuthenticationError, ConnectionError, EOFError):
-                    threading.Thread(target=self.attend, args=(listener.accept(),), daemon=True).start()
+    def serve(self, listener: Listener) -> None:
+        """Attend to whoever connects and knows the listener's secret; does not return."""
+        while True:
+            with suppress(AuthenticationError, ConnectionError, EOFError):
+                threading.Thread(target=self.attend, args=(listener.accept(),), daemon=True).start()
 
     def attend(self, connection: Connection) -> None:
         """Serve one connection until its other side ends it."""
@@ -183,7 +182,8 @@ def main() -> None:
     if sys.platform != "win32":
         Path(address).unlink(missing_ok=True)  # of one that was killed
     threading.Thread(target=_end_with, args=(sys.stdin,), daemon=True).start()
-    Host().serve(address, secret)
+    with Listener(address, authkey=secret, backlog=BACKLOG) as listener:
+        Host().serve(listener)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,6 @@ PAGE = Path(__file__).with_name("chat_page")
 # A picture may have 20 MB. Base64 makes four bytes of three; the chat itself says what is too large, in a sentence.
 MESSAGE_BYTES = 32 * 2**20
 RETRY_SECONDS = 10
-PING_MILLISECONDS = 30_000
 START_SECONDS = 180  # for a kernel to start, on a machine that does other things too
 SHORT_FOLDER = 40  # characters; systems allow a socket some hundred in all
 HIDDEN_TAG = "voila-hide"
@@ -205,8 +204,6 @@ def configuration(settings: Settings, scratch: str) -> Config:
         "allow_remote_access": not local,
         "local_hostnames": ["localhost"],
         "static_path": DEFAULT_STATIC_FILES_PATH,  # Jupyter's pages for errors look for their icon there
-        "ws_ping_interval": PING_MILLISECONDS,
-        "ws_ping_timeout": PING_MILLISECONDS,
         "headers": {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"},
     }
     config.VoilaConfiguration.strip_sources = True
@@ -238,6 +235,7 @@ def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
     """
     if not settings.notebook.is_file():
         raise InputError(f"{settings.notebook} is not there, so there is nothing to serve.")
+    logging.getLogger("tornado.general").setLevel(logging.ERROR)  # it takes Jupyter's milliseconds between pings for seconds, and warns
     with tempfile.TemporaryDirectory(prefix="captionlab-page-", ignore_cleanup_errors=True) as scratch, ExitStack() as running:
         config = configuration(settings, scratch)
         if settings.port and not port_is_free(settings.ip.replace("localhost", "127.0.0.1"), settings.port):
