@@ -26,7 +26,7 @@ from helpers.core.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from helpers.core.errors import InputError
 from helpers.core.prompts import question
 from helpers.core.significance import Statistic, bootstrap, interval
-from helpers.core.splits import BASE, SPLITS, Case, known, make_split
+from helpers.core.splits import BASE, SPLITS, Case, known, make_case, make_split
 from helpers.core.strange import PLACES, STRANGE_KINDS, places_named, strange_named
 from helpers.core.truth import score
 
@@ -63,6 +63,16 @@ class TestSet:
     def picture(self, case: Case) -> Image.Image:
         """A case's picture as this set shows it."""
         return corrupt(case.picture, *self.corruption, seed=case.id) if self.corruption else case.picture
+
+
+def case_in(name: str, identity: str, seed: int = 0, training_seed: int = 0) -> tuple[Case, Image.Image]:
+    """The case of an id in a set, by the set's name ("small", "noise 3"), and its picture as the set shows it."""
+    kind, _, strength = name.rpartition(" ")
+    corruption = (kind, int(strength)) if kind in CORRUPTIONS and strength.isdigit() else None
+    case = make_case(BASE if corruption else name, int(identity), seed, training_seed)
+    if case is None:
+        raise InputError(f"There is no picture {identity} in {name!r}.")
+    return case, TestSet(name, [case], "", corruption).picture(case)
 
 
 @dataclass(frozen=True)

@@ -198,27 +198,30 @@ def known(scene: Scene) -> Scene:
     return replace(scene, groups=[scene.groups[index] for index in kept], relations=relations)
 
 
-def base_plans(number: int, seed: int = 0) -> list[Scene]:
-    """`number` plans of the evaluation side, with ids "0000" …"""
-    return [replace(plan_scene(PLAN_SEED + (seed << 24) + i, evaluation=True), id=f"{i:04d}") for i in range(number)]
+def plan_of(name: str, number: int, seed: int = 0, training_seed: int = 0) -> Scene:
+    """The plan number `number` that the split `name` changes: of a training scene for "seen", else of the evaluation side."""
+    scene_seed = (training_seed * 2 << 32) + number if name == "seen" else PLAN_SEED + (seed << 24) + number
+    return replace(plan_scene(scene_seed, evaluation=name != "seen"), id=f"{number:04d}")
+
+
+def make_case(name: str, number: int, seed: int = 0, training_seed: int = 0) -> Case | None:
+    """The case number `number` of a split; None where the plan leaves no room for the change. Raises InputError for an unknown split."""
+    if name not in SPLITS:
+        raise InputError(f"There is no split {name!r}; choose from {', '.join(SPLITS)}.")
+    plan = plan_of(name, number, seed, training_seed)
+    changed = SPLITS[name].change(plan, random.Random(f"{name} {plan.seed}"))
+    return Case(changed.id, name, changed) if changed else None
 
 
 def make_split(name: str, number: int, seed: int = 0, training_seed: int = 0) -> list[Case]:
-    """At most `number` cases of the split `name`: those of the base plans that it can change.
+    """The cases of the split `name` among the first `number` plans: at most so many.
 
     training_seed: that of the training scenes (`captionlab course --seed`) which "seen" mirrors. Raises InputError for an unknown name
     or a number below 1.
     """
-    if name not in SPLITS:
-        raise InputError(f"There is no split {name!r}; choose from {', '.join(SPLITS)}.")
     if number < 1:
         raise InputError(f"A split needs at least one picture, not {number}.")
-    if name == "seen":
-        plans = [replace(plan_scene((training_seed * 2 << 32) + i, evaluation=False), id=f"{i:04d}") for i in range(number)]
-    else:
-        plans = base_plans(number, seed)
-    changed = [SPLITS[name].change(plan, random.Random(f"{name} {plan.seed}")) for plan in plans]
-    return [Case(scene.id, name, scene) for scene in changed if scene]
+    return [case for case in (make_case(name, i, seed, training_seed) for i in range(number)) if case]
 
 
 def draw_splits(out: Path | str, number: int, seed: int = 0, names: Sequence[str] = tuple(SPLITS), progress: str | None = "drawing splits") -> dict[str, int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from helpers.core.conversations import Sample, read_conversations, write_conversations
+from helpers.core.conversations import Sample, read_conversations, write_conversations, write_text
 from helpers.core.describing import describe_to_file
 from helpers.core.drops import as_numbers, drop, estimates, statistic, together
 from helpers.core.errors import InputError
@@ -27,7 +28,7 @@ from helpers.core.paths import DATA, STUDENT
 from helpers.core.plain_training import fine_tune
 from helpers.core.profiles import Generate
 from helpers.core.prompts import question
-from helpers.core.runs import digest_model, write_json
+from helpers.core.runs import digest_model
 from helpers.core.scenes import Scene, draw_scenes
 from helpers.core.significance import Statistic
 from helpers.core.speech import answer
@@ -41,12 +42,14 @@ SCENE_SEED = 21
 
 @dataclass(frozen=True)
 class Setup:
-    """How a study trains and examines: scenes to learn from and to be examined with, passes, and a seed for each repetition."""
+    """How a study trains and examines: scenes to learn from and to be examined with, passes, and a seed for each repetition.
+    model: what is fine-tuned: "tiny", a folder or a hub id."""
 
     train: int = 480
     eval: int = 200
     epochs: float = 3
     seeds: tuple[int, ...] = (0, 1)
+    model: str = "tiny"
     language: str = "en"
     learning_rates: Mapping[str, float] | None = None
     batch: int = 16
@@ -64,10 +67,19 @@ class Setup:
     @property
     def options(self) -> str:
         """What `captionlab study` must be told to run this again, where it is not the default."""
-        given = {"train": self.train, "eval": self.eval, "epochs": self.epochs, "seeds": ",".join(map(str, self.seeds)), "language": self.language}
-        usual = {"train": 480, "eval": 200, "epochs": 3, "seeds": "0,1", "language": "en"}
-        return "".join(f" --{name} {value:g}" if isinstance(value, float) else f" --{name} {value}"
-                       for name, value in given.items() if value != usual[name])
+        usual, given = Setup(), {name: getattr(self, name) for name in ("train", "eval", "epochs", "model", "language")}
+        told = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in given.items() if value != getattr(usual, name)}
+        if self.seeds != usual.seeds:
+            told["seeds"] = ",".join(map(str, self.seeds))
+        return "".join(f" --{name} {value}" for name, value in told.items())
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """(0, 1) from "0,1". Raises InputError for what is no list of whole numbers."""
+    try:
+        return tuple(dict.fromkeys(int(word) for word in text.split(",")))
+    except ValueError:
+        raise InputError(f"--seeds {text} is no list of whole numbers; write them with commas, as in 0,1.") from None
 
 
 def labelled(scene: Scene, believed: Scene, language: str) -> Sample:
@@ -92,11 +104,12 @@ class Study:
         """Train a student on `samples` and return its words about the evaluation scenes. name: of the station, and of its folder."""
         folder, setup = self.out / name.replace(" ", "-").replace("%", "percent").replace(",", ""), self.setup
         output, data = folder / "output.json", self.out / f"{folder.name}.json"
+        place = str(STUDENT) if setup.model == "tiny" else setup.model
         generate = Generate(batch_size=32, max_new_tokens=128, num_beams=1)
 
         def work() -> None:
             write_conversations(data, samples)
-            run = fine_tune(strategy, data=data, output_dir=folder / "model", epochs=setup.epochs, learning_rate=setup.rate(strategy), seed=seed,
+            run = fine_tune(strategy, model=place, data=data, output_dir=folder / "model", epochs=setup.epochs, learning_rate=setup.rate(strategy), seed=seed,
                             batch=setup.batch, threads=setup.threads)
             asked = [Sample(scene.id, f"../scenes/{scene.file}", self.out / "scenes" / scene.file, question("main", setup.language), "")
                      for scene in self.evaluation]
@@ -106,7 +119,7 @@ class Study:
 
         self.stations.run(name, work, after=["scenes"], outputs=[output], wipe=[folder], settings={
             "labels": [sample.answer for sample in samples], "strategy": strategy, "seed": seed, "epochs": setup.epochs, "batch": setup.batch,
-            "learning_rate": setup.rate(strategy), "student": digest_model(str(STUDENT)), "generate": asdict(generate)})
+            "learning_rate": setup.rate(strategy), "student": digest_model(place), "generate": asdict(generate)})
         return [sample.answer for sample in read_conversations(output, need_images=False)]
 
     def marks(self, words: Sequence[str]) -> Statistic:
@@ -149,10 +162,10 @@ def finished(name: str, command: str, setup: Setup | Mapping, result: Mapping) -
 
 def write_study(result: Mapping, out: str | Path) -> Path:
     """Write <out>/<study>.json, whole or not at all; returns its path."""
-    path = Path(out) / f"{result['study']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, result)
-    return path
+    text = json.dumps(result, ensure_ascii=False, indent=1, default=list)
+    # Lists of numbers on one line: half the size, and a change of one number is one line of a difference.
+    numbers = re.compile(r"\[\s+((?:(?:-?[\d.e-]+|null),?\s+)+)\]")
+    return write_text(Path(out) / f"{result['study']}.json", numbers.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n")
 
 
 def read_study(name: str, own: str | Path | None = None) -> dict:

@@ -76,6 +76,19 @@ def find_systems(results: str | Path, student: str) -> dict[str, str]:
     return {PRETRAINED: student} | {name: found[name] for name in sorted(found, key=lambda name: (order.get(name, 2), name))}
 
 
+def parse_systems(named: Sequence[str]) -> dict[str, str]:
+    """{"lora": "results/lora/model"} from ["lora=results/lora/model"]. Raises InputError for a name without a folder, or given twice."""
+    systems: dict[str, str] = {}
+    for word in named:
+        name, equals, place = word.partition("=")
+        if not (name and equals and place) or "/" in name:
+            raise InputError(f"--system {word} names no system; write a name and a folder, as in --system lora=results/lora/model.")
+        if name in systems:
+            raise InputError(f"Two systems are called {name!r}; give each a name of its own.")
+        systems[name] = place
+    return systems
+
+
 def describe_origin(place: str) -> dict:
     """What is known of how a system came to be: strategy, samples a second and steps of its run, the best known; empty for a model as it is."""
     run, settings = (runs.read_json(Path(place) / name) if Path(place).is_dir() else None for name in (runs.FINISHED, runs.SETTINGS))
@@ -129,11 +142,14 @@ def systems_study(systems: Mapping[str, str], out: str | Path, setup: SystemSetu
     exam = make_exam(setup.asked)
     with Stations(Path(out), total=len(systems) * (len(sets) + 2), say=say) as stations:
         answers = _Answers(Path(out), stations, systems, setup)
-        said = {name: _ask_all(answers, name, sets) for name in systems}
-        replies = {name: found for name in systems if (found := answers.get(
-            name, "lessons", lambda student: sit(student, exam, progress="asking") if isinstance(student, Student) else None, {"questions": setup.asked}))}
-        photos = {name: answers.get(name, "photographs", lambda student: look_at_photos(student, setup), {"question": question("main", setup.language)})
-                  for name in systems}
+        said, replies, photos = {}, {}, {}
+        for name in systems:
+            said[name] = _ask_all(answers, name, sets)
+            found = answers.get(name, "lessons", lambda student: sit(student, exam, progress=f"{name}, lessons") if isinstance(student, Student) else None,
+                                {"questions": [one.question + one.answer for one in exam]})
+            if found:  # a captioner without a way for questions has none
+                replies[name] = found
+            photos[name] = answers.get(name, "photographs", lambda student: look_at_photos(student, setup), {"question": question("main", setup.language)})
     result = {"systems": {name: describe_origin(place) for name, place in systems.items()}, **survey(said, sets, setup.language),
               "forgetting": told(exam, replies), "photos": photos}
     return finished("systems", "captionlab study systems" + setup.options, asdict(setup), result)
