@@ -101,4 +101,4 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _pictures(ids: Sequence[str]) -> str:
-    return f"{len(ids)} {'picture is' if len(ids) == 1 else 'pictures are'} ({listed(ids)})"
+    return f"{len(ids)} {'picture' if len(ids) == 1 else 'pictures'} ({listed(ids)}) {'is' if len(ids) == 1 else 'are'}"

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from helpers.core import errors, runs
+from helpers.core.conversations import read_conversations
 from helpers.core.errors import ResourceError, TrainingError
 from helpers.core.following import follow
 from helpers.core.paths import FINETUNE, STUDENT
@@ -34,6 +35,7 @@ def fine_tune(
     and a finished run is recognised. Raises InputError for data or a model that cannot be used, ResourceError when the folder cannot be
     written, TrainingError with the end of the log.
     """
+    read_conversations(data, need_answers=True)  # a fault in the data needs no process to be found
     output_dir = Path(output_dir).resolve()
     options = {
         "model_name_or_path": str(model), "data_path": str(Path(data).resolve()), "output_dir": str(output_dir), "num_train_epochs": epochs,

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from PIL import Image
 
 from helpers.core import drops
@@ -152,7 +153,8 @@ def _calibrations(one: TestSet, answers: Sequence[Answer], language: str, seed: 
         if statistic is None:
             continue
         resampled = bootstrap({"": [statistic]}, seed=seed)[""]
-        found[sort] = {metric: [round(float(v), 4) for v in (value, *interval(resampled[metric]))] for metric, value in zip(METRICS, statistic.of_all())}
+        told = {metric: resampled[metric][np.isfinite(resampled[metric])] for metric in METRICS}  # a resample without a word says nothing
+        found[sort] = {metric: [round(float(v), 4) for v in (value, *interval(told[metric]))] for metric, value in zip(METRICS, statistic.of_all())}
         found[sort]["bins"] = [[n, round(p, 4), round(share, 4)] if n else [0, None, None] for n, p, share in bins_of(statistic)]
     return found
 

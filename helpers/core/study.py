@@ -127,15 +127,16 @@ class Study:
         return statistic(words, self.evaluation, self.setup.language)
 
 
-def noise_study(out: str | Path, setup: Setup = Setup(), shares: Sequence[float] = (0, 0.1, 0.2, 0.3, 0.4), say: Callable[[str], None] = print) -> dict:
-    """Train on labels out of which `shares` of the statements are false, in both manners, once a seed; returns what noise.json holds.
+def noise_study(out: str | Path, setup: Setup = Setup(), shares: Sequence[float] = (0, 0.1, 0.2, 0.3, 0.4), manners: Sequence[str] = MANNERS,
+                say: Callable[[str], None] = print) -> dict:
+    """Train on labels out of which `shares` of the statements are false, in each of `manners`, once a seed; returns what noise.json holds.
 
     Raises InputError for settings that make no study, ResourceError where `out` cannot be used.
     """
     shares = sorted(set(shares))
     if not shares or shares[0] != 0 or shares[-1] > 1:
         raise InputError(f"The shares of false statements must begin with 0, to compare with, and end at 1 at the most; not {list(shares)}.")
-    conditions = [("none", 0.0), *((manner, share) for manner in MANNERS for share in shares if share)]
+    conditions = [("none", 0.0), *((manner, share) for manner in manners for share in shares if share)]
     with Stations(Path(out), total=1 + len(conditions) * len(setup.seeds), say=say) as stations:
         study, found, shares_found = Study(out, setup, stations), {}, {}
         for manner, share in conditions:
