@@ -38,6 +38,7 @@ from helpers.core.reading import read
 from helpers.core.reference_form import ReferenceForm
 from helpers.core.report import Shown
 from helpers.core.splits import SPLITS, draw_splits, known, make_case
+from helpers.core.strange import kind_of
 from helpers.core.study import Setup, labelled, noise_study, parse_seeds, read_study, write_study
 from helpers.core.system_study import SystemSetup, find_systems, look_at_photos, open_system, parse_systems, systems_study, told
 from helpers.core.truth import score_reading
@@ -85,19 +86,19 @@ def measure(systems: Mapping[str, Student], number: int = 24, corrupted: int = 1
 
     number: plans of the splits.  corrupted: pictures of each corruption and strength. Raises InputError for an unknown split, corruption or strength.
     """
+    from tqdm.auto import tqdm
+
     profile = load_profile()
     language, sets = language or profile.language, robustness.test_sets(number, corrupted, splits, corruptions, strengths)
     say = {"batch_size": profile.generate.batch_size, "max_new_tokens": profile.generate.max_new_tokens}
-    answers = {name: _ask_at_once(student, list(sets.values()), language, say, f"{name} describes" if progress else None) for name, student in systems.items()}
+    answers: dict[str, dict] = {name: {} for name in systems}
+    with tqdm(total=len(sets) * len(systems), desc="describing", unit="set", disable=not progress) as bar:
+        for one in sets.values():
+            pictures = [one.picture(case) for case in one.cases]  # drawn once for all systems
+            for name, student in systems.items():
+                answers[name][one.name] = robustness.ask(student, one, language, pictures=pictures, **say)
+                bar.update()
     return robustness.survey(answers, sets, language)
-
-
-def _ask_at_once(student: Student, sets: list[robustness.TestSet], language: str, say: Mapping, progress: str | None) -> dict[str, list[robustness.Answer]]:
-    """Every set's answers with one bar for all of them."""
-    from tqdm.auto import tqdm
-
-    with tqdm(sets, desc=progress, unit="set", disable=progress is None) as bar:
-        return {one.name: robustness.ask(student, one, language, **say) for one in bar}
 
 
 def show_splits(number: int | None = None) -> Figure:
@@ -201,7 +202,8 @@ def worst_cases(result: Mapping, sets: Sequence[str] | None = None, systems: Seq
                 truth, reading = known(case.scene), read(found[rank]["text"], language)
                 marks = score_reading(reading, truth)
                 words = entry(f"{name} · {label_of(system)}", judged_text(found[rank]["text"], reading, truth) or "<small>said nothing</small>")
-                missed = html.escape(", ".join(sorted(marks.missed | {g.kind for g in case.scene.groups} - {g.kind for g in truth.groups})))
+                unnamed = marks.missed | {group.kind for group in case.scene.groups} - {group.kind for group in truth.groups}
+                missed = html.escape(", ".join(kind_of(kind).word.said(language) for kind in sorted(unnamed)))
                 uri = Shown(case.id, picture, "", {}).data_uri
                 rows.append(f"<tr><td valign='top' width='150'><img alt='{html.escape(name)} {case.id}' width='140' src='{uri}'></td>"
                             f"<td align='left' valign='top' style='text-align:left;vertical-align:top'>{words}<div><small>missed: {missed or 'nothing'}</small></div></td></tr>")

@@ -107,10 +107,14 @@ def test_sets(number: int, corrupted: int, splits: Sequence[str] = tuple(SPLITS)
 test_sets.__test__ = False
 
 
-def ask(student, test_set: TestSet, language: str, batch_size: int = 32, max_new_tokens: int = 128, progress: str | None = None) -> list[Answer]:
-    """A student's answers to the course's main question about every picture of a set, with the probabilities of its tokens."""
-    said = student.describe_with_probabilities([test_set.picture(case) for case in test_set.cases], question("main", language),
-                                               batch_size=batch_size, max_new_tokens=max_new_tokens, progress=progress)
+def ask(student, test_set: TestSet, language: str, batch_size: int = 32, max_new_tokens: int = 128, progress: str | None = None,
+        pictures: Sequence[Image.Image] | None = None) -> list[Answer]:
+    """A student's answers to the course's main question about every picture of a set, with the probabilities of its tokens.
+
+    pictures: the set's, where they are drawn already.
+    """
+    pictures = [test_set.picture(case) for case in test_set.cases] if pictures is None else pictures
+    said = student.describe_with_probabilities(pictures, question("main", language), batch_size=batch_size, max_new_tokens=max_new_tokens, progress=progress)
     return [Answer(case.id, text, tuple((piece, float(p)) for piece, p in pieces)) for case, (text, pieces) in zip(test_set.cases, said, strict=True)]
 
 

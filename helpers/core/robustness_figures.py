@@ -66,7 +66,7 @@ def drop_chart(result: Mapping, metric: str = "object_f1", size: tuple[float, fl
         axes.set(title=f"{label_of(metric)}: what changes when one thing changes", xlabel=f"change in {label_of(metric)}, with 95 % intervals "
                  f"({'left' if lower_is_better(metric) else 'right'} is better; pictures in brackets)")
         handles, labels = axes.get_legend_handles_labels()
-        axes.legend(handles, labels, loc="lower left" if not lower_is_better(metric) else "lower right")
+        figure.legend(handles, labels, loc="outside lower left", ncols=len(systems))
         return figure
 
 
@@ -117,7 +117,7 @@ def reliability_diagram(result: Mapping, sets: Sequence[str] = (BASE,), sort: st
     if missing:
         raise InputError(f"No system named a thing with a {sort} word in {missing[0]!r}; there is no diagram to draw.")
     with rc_context(STYLE):
-        figure = Figure(figsize=(2.7 * len(systems), 2.8 * len(sets)), layout="constrained")
+        figure = Figure(figsize=(3.0 * len(systems), 2.9 * len(sets)), layout="constrained")
         for number, (name, system) in enumerate(cells):
             axes = figure.add_subplot(len(sets), len(systems), number + 1)
             found, (colour, _) = result["calibration"][system][name][sort], _place(list(result["calibration"]), system)
@@ -158,11 +158,11 @@ def confidence_chart(result: Mapping, sort: str = "object", size: tuple[float, f
             axes.scatter([x for x, *_ in points], [y for _, y, _ in points], s=34, color=colour, marker=marker, edgecolors="white", linewidths=0.6, alpha=0.9, label=label_of(system))
             far += [(y - x, x, y, name) for x, y, name in points]
         axes.plot((0, 1), (0, 1), color=INK, linewidth=1, linestyle="--")
-        taken: set[str] = set()
+        told: list[tuple[float, float, str]] = []
         for _, x, y, name in sorted(far, reverse=True):
-            if name not in taken and len(taken) < named:
-                taken.add(name)
-                axes.annotate(name, (x, y), xytext=(6, 3), textcoords="offset points", fontsize=8)
+            if len(told) < named and all(name != other and (abs(x - a) > 0.16 or abs(y - b) > 0.05) for a, b, other in told):
+                told.append((x, y, name))
+                axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8)
         axes.set(title=f"{sort} words: how sure, how right (above the line: overconfident)", xlabel="share right", ylabel="mean probability", xlim=(-0.02, 1.02), ylim=(0.0, 1.02))
         axes.grid(axis="x")
         axes.legend(loc="lower right")
@@ -187,14 +187,14 @@ def forgetting_chart(forgetting: Mapping, size: tuple[float, float] = (8.6, 3.6)
             axes.vlines(where, [v[1] for v in values], [v[2] for v in values], color=INK, linewidth=1.1)
         axes.axvline(len(parts) - 3.5, color=FAINT, linewidth=1)
         names = {"en": "all in\nEnglish", "zh": "all in\nChinese", "all": "all"}
-        axes.set_xticks(range(len(parts)), [names.get(part, part) for part in parts])
+        axes.set_xticks(range(len(parts)), [names.get(part, part) for part in parts], fontsize=8.5)
         axes.tick_params(axis="x", length=0)
         axes.set(title="What is left of the lessons of pretraining", ylabel="right and brief", ylim=(0, 1.02))
         axes.legend(ncols=len(systems), loc="upper left", bbox_to_anchor=(0, -0.14))
         return figure
 
 
-def noise_chart(result: Mapping, metrics: Sequence[str] = ("object_f1", "chair_i", "colour_accuracy", "count_accuracy")) -> Figure:
+def noise_chart(result: Mapping, metrics: Sequence[str] = ("object_f1", "chair_i", "colour_accuracy", "relation_precision")) -> Figure:
     """Scores against the truth over the share of the labels' statements that are false; small dots are single seeds."""
     with rc_context(STYLE):
         figure = Figure(figsize=(2.45 * len(metrics), 3.2), layout="constrained")

@@ -116,8 +116,8 @@ class Student:
         answers = []
         for generated, prompt in self._generate(images, questions, batch_size, progress, options):
             ids = generated.sequences[:, prompt:]
-            logits = torch.stack(generated.logits, dim=1).float()  # [batch, tokens, vocabulary]
-            chosen = logits.log_softmax(-1).gather(-1, ids[..., None])[..., 0].exp()
+            # Token by token: all of them at once, [batch, tokens, vocabulary], would take gigabytes of a large vocabulary.
+            chosen = torch.stack([logits.float().softmax(-1).gather(-1, ids[:, step, None])[:, 0] for step, logits in enumerate(generated.logits)], dim=1)
             for row, probabilities in zip(ids.tolist(), chosen.tolist()):
                 answers.append(self._pieces([(token, p) for token, p in zip(row, probabilities) if token not in special]))
         return answers
