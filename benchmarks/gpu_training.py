@@ -14,7 +14,6 @@ where it learns. Patches pass the vision tower, tokens the language model. Atten
 """
 
 import argparse
-import json
 import os
 import sys
 import time

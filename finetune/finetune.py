@@ -27,9 +27,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository, when `helpers` is not installed
 
-from helpers.core import deepspeed_start, machines, runs  # noqa: E402
-from helpers.core.errors import CaptionLabError, InputError, ResourceError, TrainingError, is_disk_full  # noqa: E402
-from helpers.core.processes import die_with_parents  # noqa: E402
+from helpers.core import deepspeed_start, machines, runs
+from helpers.core.errors import CaptionLabError, InputError, ResourceError, TrainingError, is_disk_full
+from helpers.core.processes import die_with_parents
 
 if __name__ == "__main__":
     die_with_parents()  # before anything slow
@@ -39,17 +39,17 @@ if __name__ == "__main__":
         os.environ["DS_ACCELERATOR"] = "cpu"  # read by DeepSpeed when it is imported
     deepspeed_start.why_not()  # before transformers looks for it
 
-import torch  # noqa: E402
-from transformers import TrainingArguments  # noqa: E402
+import torch
+from transformers import TrainingArguments
 
-from helpers.core.batches import LengthSampler  # noqa: E402
-from helpers.core.caption_trainer import CaptionTrainer  # noqa: E402
-from helpers.core.encoding import collate  # noqa: E402
-from helpers.core.footprint import Footprint  # noqa: E402
-from helpers.core.loading import load_processor  # noqa: E402
-from helpers.core.model_building import build_model, count_learning, count_saved, digest_learning  # noqa: E402
-from helpers.core.ranks import gather, rank, say, world  # noqa: E402
-from helpers.core.run_folder import (  # noqa: E402
+from helpers.core.batches import LengthSampler
+from helpers.core.caption_trainer import CaptionTrainer
+from helpers.core.encoding import collate
+from helpers.core.footprint import Footprint
+from helpers.core.loading import load_processor
+from helpers.core.model_building import build_model, count_learning, count_saved, digest_learning
+from helpers.core.ranks import gather, rank, say, world
+from helpers.core.run_folder import (
     EVENTS,
     RunFolder,
     best_checkpoint,
@@ -61,8 +61,8 @@ from helpers.core.run_folder import (  # noqa: E402
     settings_of,
     sharding_of,
 )
-from helpers.core.training_data import load_data  # noqa: E402
-from helpers.core.training_options import PRECISIONS, DataArguments, LoraOptions, ModelArguments, read_options  # noqa: E402
+from helpers.core.training_data import load_data
+from helpers.core.training_options import PRECISIONS, DataArguments, LoraOptions, ModelArguments, read_options
 
 # How gloo and NCCL say that the process at the other end is no more.
 PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited", "gloo/transport")

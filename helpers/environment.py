@@ -26,8 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.core.errors import ResourceError
-from helpers.core.machine import (GIB, describe_device, name_accelerator, normalise, pinned_versions, read_weights, run_program,
-                                  short)
+from helpers.core.machine import GIB, describe_device, name_accelerator, normalise, pinned_versions, read_weights, run_program, short
 from helpers.core.paths import ROOT, STUDENT
 from helpers.core.profiles import Profile
 
@@ -139,7 +138,7 @@ def open_teacher(profile: Profile, scenes: Path | None = None) -> Iterator[QwenV
 def check_python() -> Check:
     """The interpreter: 3.11 and 3.12 are the tested ones."""
     found = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - the doctor runs where nothing was installed yet
         return Check("Python", found, False, True, "everything", "install Python 3.11 or 3.12")
     if sys.version_info[:2] > (3, 12):
         return Check("Python", found, False, False, "maybe nothing: only 3.11 and 3.12 were tested", "make .venv PYTHON=python3.12")

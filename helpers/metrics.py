@@ -280,9 +280,9 @@ def _tests(statistics, resampled, trials: int, seed: int) -> dict:
     """Which differences between systems are real: every pair of systems, every metric that both have."""
     p_values = significance.approximate_randomization(statistics, trials, seed)
     flat = {name: _of_all(parts) for name, parts in statistics.items()}
-    pairs = []
+    pairs: list[dict] = []
     for a, b in combinations(statistics, 2):
-        compared = {}
+        compared: dict[str, dict] = {}
         for metric, p in p_values[a, b].items():
             gaps = resampled[b][metric] - resampled[a][metric]
             if not np.isnan(gaps).any():

@@ -70,7 +70,7 @@ def test_a_near_duplicate_of_an_evaluation_picture_is_not_trained_on(scenes, tmp
     (scenes / "more").mkdir()
     shutil.copy(scenes / "Val" / "0031.jpg", scenes / "more" / "copy.jpg")  # under no folder that says a side
     shutil.copy(scenes / "Train" / "0002.jpg", scenes / "more" / "train_copy.jpg")
-    label(tmp_path / "l.sqlite", {path: ANSWER for path in sorted([*scenes.rglob("*.jpg"), *scenes.rglob("*.png")])})
+    label(tmp_path / "l.sqlite", dict.fromkeys(sorted([*scenes.rglob("*.jpg"), *scenes.rglob("*.png")]), ANSWER))
     report = build(tmp_path / "l.sqlite", tmp_path / "out", progress=None)
     assert report.dropped == {LEAK: 1} and report.duplicates == 6
     assert [(line["id"], line["picture"]) for line in account(tmp_path / "out")] == [("leak", "scenes/Train/leak.png")]
@@ -88,7 +88,7 @@ def test_groups_stay_together_where_the_sides_are_drawn(scenes, tmp_path, seed):
         shutil.copy(path, photos / path.name)
         with Image.open(path) as image:
             ImageOps.mirror(image).save(photos / f"{path.stem}m.png")
-    label(tmp_path / "l.sqlite", {path: ANSWER for path in sorted(photos.iterdir())})
+    label(tmp_path / "l.sqlite", dict.fromkeys(sorted(photos.iterdir()), ANSWER))
     report = build(tmp_path / "l.sqlite", tmp_path / "out", eval_fraction=0.4, seed=seed, progress=None)
     train, evaluation = set(ids(tmp_path / "out" / "train.json")), set(ids(tmp_path / "out" / "eval.json"))
     assert (report.train + report.eval, report.duplicates, report.dropped) == (72, 72, {})
@@ -98,7 +98,7 @@ def test_groups_stay_together_where_the_sides_are_drawn(scenes, tmp_path, seed):
 
 def test_pictures_that_broke_or_went_after_labelling_are_left_out(scenes, tmp_path):
     paths = sorted((scenes / "Train").glob("*.jpg"))
-    label(tmp_path / "l.sqlite", {path: ANSWER for path in paths})
+    label(tmp_path / "l.sqlite", dict.fromkeys(paths, ANSWER))
     paths[0].write_bytes(paths[0].read_bytes()[:500])
     paths[1].unlink()
     assert build(tmp_path / "l.sqlite", tmp_path / "out", progress=None).dropped == {"picture gone": 1, "picture unreadable": 1}

@@ -84,7 +84,7 @@ def test_a_copy_turned_by_its_exif_and_a_grey_16_bit_picture_are_read(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     image.rotate(90, expand=True).save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    Image.fromarray((np.asarray(image.convert("L")).astype(np.uint16) * 257)).save(tmp_path / "deep.png")
+    Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257).save(tmp_path / "deep.png")
     found = find_duplicates([tmp_path / "upright.png", tmp_path / "turned.jpg", tmp_path / "deep.png"], progress=None)
     assert [tmp_path / "upright.png", tmp_path / "turned.jpg"] in found.groups and not found.unreadable
 

@@ -29,7 +29,7 @@ def decoded(uri: str) -> Image.Image:
 def test_every_mode_opens_as_rgb_with_the_same_contents(tmp_path, gradient, mode):
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     if mode == "I;16":
-        Image.fromarray((np.asarray(gradient.convert("L")).astype(np.uint16) * 257)).save(path)
+        Image.fromarray(np.asarray(gradient.convert("L")).astype(np.uint16) * 257).save(path)
     else:
         gradient.convert(mode).save(path)
     opened = open_image(path)

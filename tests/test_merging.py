@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from helpers.cli import app
 from helpers.core import merging, runs
-from helpers.core.encoding import collate, encode_sample
 from helpers.core.conversations import read_conversations
+from helpers.core.encoding import collate, encode_sample
 from helpers.core.errors import InputError, ResourceError
 from helpers.core.images import open_image
 from helpers.core.student import load_student

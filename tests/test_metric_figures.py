@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.core import fonts, metric_figures as figures
+from helpers.core import fonts
+from helpers.core import metric_figures as figures
 from helpers.core.errors import InputError
 from helpers.core.metric_tables import as_text, explanation, really_better, score_rows
 from helpers.core.pairing import Pairs

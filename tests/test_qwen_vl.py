@@ -10,8 +10,8 @@ from helpers.core import qwen_vl
 from helpers.core.endpoints import check_base_url
 from helpers.core.errors import InputError, TeacherError
 from helpers.core.images import encode_image
+from helpers.core.pacing import Pace
 from helpers.core.prompts import question
-from helpers.core.pacing import Limits, Pace
 from helpers.core.qwen_vl import QwenVL
 from helpers.core.standin import SOURCE, Faults, StandIn
 

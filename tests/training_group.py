@@ -16,10 +16,10 @@ from pathlib import Path
 os.environ["DS_ACCELERATOR"] = "cpu"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch  # noqa: E402
-from transformers import Trainer  # noqa: E402
+import torch
+from transformers import Trainer
 
-from finetune import finetune  # noqa: E402
+from finetune import finetune
 
 
 def look_inside(trainer: Trainer) -> dict:

@@ -156,7 +156,7 @@ def _sides(hashes: dict[Path, str], share: float, seed: int, near_duplicates: bo
         common = "eval" if "eval" in fixed.values() else "train" if "train" in fixed.values() else _drawn_side(min(hashes[p] for p in group), share, seed)
         for path in group:
             sides[path] = LEAK if fixed[path] == "train" and common == "eval" else common
-    sides |= {path: "picture unreadable" for path in unreadable}
+    sides |= dict.fromkeys(unreadable, "picture unreadable")
     return sides, sum(len(group) for group in groups)
 
 

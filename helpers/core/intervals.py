@@ -57,7 +57,7 @@ def _divide(over, under) -> np.ndarray:
         return np.true_divide(over, under)
 
 
-def _estimate(value: float, spread: np.ndarray, level: float) -> Estimate:
+def _estimate(value: np.ndarray, spread: np.ndarray, level: float) -> Estimate:
     """Resamples in which nothing could be counted (0 / 0) say nothing and are left out."""
     told = spread[np.isfinite(spread)]
     if not np.isfinite(value) or not len(told):

@@ -17,9 +17,10 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Sequence
+from typing import IO
 
 from helpers.core.errors import ResourceError
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from helpers.core.comparison import Trial
-from helpers.core.report import Shown
 from helpers.core.reading import Reading
+from helpers.core.report import Shown
 from helpers.core.scenes import Scene
 from helpers.core.truth import BACKDROP_KINDS
 

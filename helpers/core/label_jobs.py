@@ -133,7 +133,7 @@ class JobQueue:
         key = LabelKey(sha256, self.model, self.prompts[dimension], self.parameters)
         values = (key.sha256, key.model, key.prompt, key.parameters)
         label = db.execute(f"SELECT status, source FROM labels WHERE {_KEY}", values).fetchone()
-        if label and is_final(*label, self.stand_in):
+        if label and is_final(label[0], label[1], self.stand_in):
             self.elsewhere += 1
             return None
         claim = db.execute(f"SELECT run FROM claims WHERE {_KEY}", values).fetchone()

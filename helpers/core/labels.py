@@ -20,7 +20,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from helpers.core.errors import InputError, ResourceError, StoreError
@@ -94,7 +94,7 @@ class Label:
     source: str
     code: str = ""
     message: str = ""
-    created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def row(self) -> tuple:
         """The values in the order of the columns."""
@@ -250,7 +250,7 @@ class LabelStore:
 
     def _prepare(self) -> None:
         """Checks that the file is a store of this version, or makes it one."""
-        self._db.execute("PRAGMA busy_timeout = %d" % (BUSY_SECONDS * 1000))
+        self._db.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
         self._db.execute("PRAGMA synchronous = FULL")
         with self._transaction():
             application, version = (self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))

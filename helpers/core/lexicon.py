@@ -168,7 +168,7 @@ WEATHERS: dict[str, Word] = {
 }
 
 WEATHERS_OF_SETTING: dict[str, tuple[str, ...]] = {
-    **{name: ("clear", "cloudy", "rainy", "snowy") for name in SETTINGS},
+    **dict.fromkeys(SETTINGS, ("clear", "cloudy", "rainy", "snowy")),
     "beach": ("clear", "cloudy", "rainy"),
     "desert": ("clear", "cloudy"),
     "harbour": ("clear", "cloudy", "rainy"),

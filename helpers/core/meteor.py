@@ -87,15 +87,15 @@ class Meteor(java.Program):
         Raises: InputError for a text longer than METEOR can align; ResourceError when the program dies or hangs.
         """
         check_lengths(captions, references)
-        rows = []
+        answers = []
         for lines in _batches(captions, references):
             for line in self.ask(lines, len(lines)):
                 try:
-                    rows.append([float(number) for number in line.split()])
+                    answers.append([float(number) for number in line.split()])
                 except ValueError:
                     raise ResourceError(f"METEOR answered {line[:80]!r} where numbers were expected.") from None
                 step()
-        rows = np.array(rows).reshape(len(captions), COUNTS)
+        rows = np.array(answers).reshape(len(captions), COUNTS)
         length, wanted, chunks, matched, wanted_matched = rows[:, [0, 1, 20, 21, 22]].T
         rows[(matched == length) & (wanted_matched == wanted) & (chunks == 1), 20] = 0  # perfect: nothing is scattered
         return rows

@@ -87,7 +87,7 @@ class Pace:
             now = self._clock()
             self._begun = now if self._begun is None else self._begun
             if self._limit:
-                self._due = max(self._due, now - MAKE_UP) + self._interval(now)
+                self._due = max(self._due, now - MAKE_UP) + self._interval(self._limit)
             self._sent.append(now)
             self._tokens -= tokens
             return now
@@ -123,16 +123,16 @@ class Pace:
         running = 0.0 if self._begun is None else now - self._begun
         return min(grown, RAMP[0] + (1 - RAMP[0]) * running / RAMP[1])
 
-    def _interval(self, now: float) -> float:
-        """Seconds between two requests at the present pace."""
-        return (1 + MARGIN) / self._limit / self.share()
+    def _interval(self, limit: float) -> float:
+        """Seconds between two requests at the present share of `limit` requests a second."""
+        return (1 + MARGIN) / limit / self.share()
 
     def _wait(self, tokens: int) -> float:
         """Seconds until a request of so many tokens may go out, as far as can be told now."""
         now = self._clock()
         waits = [self._held - now]
         if self._limit:
-            interval = self._interval(now)
+            interval = self._interval(self._limit)
             waits.append(self._due - now)
             if self._sent:
                 waits.append(self._sent[-1] + interval / 2 - now)

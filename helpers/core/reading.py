@@ -19,6 +19,7 @@ from helpers.core import reading_en, reading_zh
 from helpers.core.markup import flatten
 from helpers.core.naming import Mention, Placed
 
+
 @dataclass(frozen=True)
 class Reading:
     """What a text says: mentions in their order, and relations without repetition."""

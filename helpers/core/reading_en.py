@@ -124,7 +124,7 @@ def _colours_after(text: str, name: Named, limit: int) -> list[tuple[str, tuple[
         rf"^[^.;,]*?\bwith (?:a |an |its )?(?:\w+ ){{0,2}}?{both}(?: \w+)? {_PARTS}\b",
         rf"^\s*[:—–]\s*(?:[^.;\n]*?\b)?{both}",
     ]
-    listed = [m for m in re.finditer(rf"\b(?:{_NUMBER})\s+(?:in |wears |wearing |is |are )?({one})(?: ones?)?(?=\s*[,.;)—–\n]|\s+and\b|\s*$)", details)]
+    listed = list(re.finditer(rf"\b(?:{_NUMBER})\s+(?:in |wears |wearing |is |are )?({one})(?: ones?)?(?=\s*[,.;)—–\n]|\s+and\b|\s*$)", details))
     if len(listed) > 1:
         return [(names[m[1]], _shift(m.span(1), name.end)) for m in listed]
     for form in patterns:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import base64
 import io
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Mapping, Sequence
 
 from helpers.core.errors import ResourceError
 from helpers.core.figures import colour_of, label_of, loss_curves, metric_chart, to_svg

@@ -9,11 +9,15 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from helpers.core.encoding import collate, encode_question
 from helpers.core.errors import InputError
 from helpers.core.loading import first_line, load_processor, load_weights
 from helpers.core.paths import STUDENT
+
+if TYPE_CHECKING:
+    from helpers.core.baseline_student import Baseline
 
 
 def choose_device() -> str:
@@ -73,6 +77,10 @@ class Student:
     processor: object
     device: str
     name: str
+
+    def remark(self, questions: str | Sequence[str]) -> str:
+        """What to tell whoever asks `questions`: nothing, since a student reads them all."""
+        return ""
 
     def _inputs(self, images: Sequence, questions: Sequence[str]) -> dict:
         """The batch on the model's device for pictures and questions of equal number."""
@@ -191,15 +199,22 @@ class Student:
 
 def load_student(
     model: str | Path, adapter: str | Path | None = None, device: str | None = None, trust_remote_code: bool = False,
-) -> Student:
+) -> "Student | Baseline":
     """Load a student: `model` is 'tiny' (the course's own), a folder or a hub id; `adapter` a folder that LoRA wrote.
 
+    A folder that `captionlab baseline` wrote gives a `Baseline`, which describes and streams in the same way.
     `trust_remote_code` runs the Python code that comes with this very model, if it brings any.
     Raises InputError when the model is none, or the adapter belongs to another.
     """
+    from helpers.core.baseline_student import is_baseline, load_baseline
+
     model = str(STUDENT) if str(model) == "tiny" else str(model)
     adapter = Path(adapter) if adapter is not None else None
     device = device or choose_device()
+    if is_baseline(model):
+        if adapter is not None:
+            raise InputError(f"{model} is a CNN-RNN baseline, which takes no adapter; leave {adapter} out.")
+        return load_baseline(model, device)
     processor, weights = load_pretrained(model, adapter, device, trust_remote_code)
     if adapter is not None:
         with warnings.catch_warnings():

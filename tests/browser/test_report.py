@@ -20,7 +20,7 @@ def page_file(tmp_path_factory):
         marks = {"lora": {"named": ["狗"], "missed": ["风筝"], "hallucinated": ["大象"]}}
         shown.append(Shown(f"000{number}", folder / f"{number}.jpg", LONG, {"pretrained": "一只狗。", "lora": LONG, "full": "x" * 300}, marks))
     result = {"language": "zh", "tokenizer": "jieba", "unavailable": {"SPICE": "needs a parser."}, "notes": {"intervals": "95 %."}, "systems": {
-        name: {"n": 368, **{metric: 0.3 * k for metric in METRICS}, "intervals": {metric: [0.28 * k, 0.33 * k] for metric in METRICS}}
+        name: {"n": 368, **dict.fromkeys(METRICS, 0.3 * k), "intervals": {metric: [0.28 * k, 0.33 * k] for metric in METRICS}}
         for k, name in enumerate(("pretrained", "lora", "full"), 1)}}
     truth = {name: {"object_recall": 0.9, "object_precision": 0.8, "object_f1": 0.85, "colour_accuracy": 0.7, "count_accuracy": 0.5} for name in result["systems"]}
     losses = {name: [(step, 3 / step) for step in range(1, 60)] for name in ("lora", "full")}
