@@ -323,6 +323,7 @@ def test_systems_answer_the_same_question_side_by_side(chat, models):
 def test_what_is_missing_is_named_with_its_remedy(folder, models, tmp_path):
     offers = {offer.key: offer for offer in find_offers(load_profile("tiny"), tmp_path)}
     assert "captionlab course" in offers["lora"].missing["en"] and "captionlab course" in offers["full"].missing["zh"]
+    assert "captionlab course" in offers["baseline"].missing["en"]
     assert offers["pretrained"].missing is None and "not Qwen-VL" in offers["teacher"].label["en"]
     with pytest.raises(InputError, match="not trained yet"):
         models.choose(["full"])

@@ -30,7 +30,7 @@ from helpers.core.chat_words import Told, explain
 from helpers.core.errors import InputError
 from helpers.core.machine import read_weights
 from helpers.core.runs import digest_model, load_run
-from helpers.core.student import choose_device, load_student
+from helpers.core.student import choose_device
 
 if TYPE_CHECKING:
     from helpers.core.profiles import Profile
@@ -80,12 +80,14 @@ def find_offers(profile: Profile, results: Path | str, scenes: Path | str | None
 
 
 def _offer_baseline(folder: Path) -> Offer:
-    """The network without a language model, where the course has trained one: whatever `load_student` makes of its folder."""
+    """The CNN-RNN captioner, where the course has trained one; it reads no question."""
+    from helpers.core.baseline_student import is_baseline, load_baseline
+
     label = {"en": "CNN-RNN baseline", "zh": "CNN-RNN 基线"}
-    note = {"en": "a small network that was trained on the captions alone", "zh": "只用描述训练的小网络"}
-    if not list(folder.glob("*.safetensors")):
+    note = {"en": "it reads no question, and captions the picture whatever is asked", "zh": "不读问题，无论问什么都只描述图片"}
+    if not is_baseline(folder):
         return Offer("baseline", label, note, NOT_TRAINED)
-    return Offer("baseline", label, note, open=lambda: OwnSystem(load_student(folder)))
+    return Offer("baseline", label, note, open=lambda: OwnSystem(load_baseline(folder)))
 
 
 def _offer_teacher(profile: Profile, scenes: Path | str | None) -> Offer:
@@ -121,8 +123,10 @@ def _open_stand_in(model: str, scenes: Path | str | None) -> TeacherSystem:
 class Models:
     """The offers, and the systems that are in memory. Thread-safe; loads one at a time, in a thread of its own.
 
-    told: called, from any thread, whenever a state changed.
+    told: called, from any thread, whenever a state changed.  shared: whether the weights are held for others too (core/chat_sharing.py).
     """
+
+    shared = False
 
     def __init__(self, offers: Iterable[Offer], told: Callable[[], None] = lambda: None):
         self.offers = {offer.key: offer for offer in offers}

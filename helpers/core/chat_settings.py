@@ -84,7 +84,7 @@ class ModelBoxes:
                     BROKEN: words["model_failed"].format(why=self.models.why(key, language))}[state]
             parts = [offer.note[language], offer.missing[language] if offer.missing else told]
             say(self.notes[key], " · ".join(part for part in parts if part))
-        say(self.total, words["memory"].format(mib=f"{sum(held.values()) / MIB:.1f}", all=f"{kernel_bytes / MIB:.0f}"))
+        say(self.total, words["memory_shared" if self.models.shared else "memory"].format(mib=f"{sum(held.values()) / MIB:.1f}", all=f"{kernel_bytes / MIB:.0f}"))
 
 
 class Knobs:

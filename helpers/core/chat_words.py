@@ -8,7 +8,7 @@ A fault becomes one sentence by `explain(error, language)`: a `Told` brings its 
 
 from __future__ import annotations
 
-from helpers.core.errors import CaptionLabError
+from helpers.core.errors import CaptionLabError, without_folders
 
 _WORDS: dict[str, tuple[str, str]] = {
     # the page
@@ -73,6 +73,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "model_remote": ("ready; no weights here", "就绪；不占权重内存"),
     "model_failed": ("not loaded. {why}", "未能加载。{why}"),
     "memory": ("Weights in memory: {mib} MiB; the whole kernel: {all} MiB.", "权重占用内存：{mib} MiB；整个内核：{all} MiB。"),
+    "memory_shared": ("Weights in memory, once for all visitors: {mib} MiB; your own part: {all} MiB.", "权重占用内存（所有访客共用一份）：{mib} MiB；你自己的部分：{all} MiB。"),
     # decoding
     "decoding": ("How words are chosen", "解码方式"),
     "mode": ("Method", "方法"),
@@ -129,9 +130,9 @@ def explain(error: BaseException, language: str) -> str:
     if isinstance(error, Told):
         return error.words[language]
     if isinstance(error, CaptionLabError):
-        return str(error)
+        return without_folders(str(error))
     say = words(language)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error):
         return say["out_of_memory"]
     first = str(error).strip().splitlines()
-    return say["unexpected"].format(what=f"{type(error).__name__}: {first[0][:120]}" if first else type(error).__name__)
+    return say["unexpected"].format(what=f"{type(error).__name__}: {without_folders(first[0])[:120]}" if first else type(error).__name__)

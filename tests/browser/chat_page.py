@@ -5,9 +5,11 @@ import json
 import re
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Download, Locator, Page, expect
+from playwright.sync_api import Browser, Download, Locator, Page, expect
 
 SLOW = 180_000  # milliseconds; a page that runs a notebook, on a machine that has other things to do
 SOON = 60_000
@@ -32,6 +34,20 @@ chat.widget
 '''
 
 
+@contextmanager
+def visit(browser: Browser, url: str, **window) -> Iterator["ChatPage"]:
+    """Somebody at a browser of their own who opens the chat, and leaves it as people do, so that the server learns of it. It is being made
+    when this returns: `ready` waits for it.  window: as of Playwright's new_context."""
+    context = browser.new_context(**window)
+    page = context.new_page()
+    try:
+        page.goto(url, timeout=SLOW, wait_until="commit")
+        yield ChatPage(page)
+    finally:
+        page.goto("about:blank")
+        context.close()
+
+
 class ChatPage:
     """One chat on a page."""
 
@@ -43,6 +59,11 @@ class ChatPage:
         self.upload_notice = self.root.locator(".captionlab-picture .captionlab-notice")
         self.dialogs: list[str] = []
         page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
+
+    @property
+    def kernel(self) -> str:
+        """The id of the kernel behind Voilà's page."""
+        return self.page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId")
 
     def ready(self) -> "ChatPage":
         """Wait until it can be used."""
