@@ -18,6 +18,7 @@ from PIL import Image
 
 from helpers.chat import MAX_QUESTION, Chat, open_chat
 from helpers.core import chat_models
+from helpers.core.baseline_student import Baseline
 from helpers.core.chat_compare import judge, judged_table
 from helpers.core.chat_decoding import BEAM, KNOBS, SAMPLING, Decoding
 from helpers.core.chat_figures import END, Step, likeliest, steps_figure, temperature_figure
@@ -29,13 +30,16 @@ from helpers.core.chat_systems import Base, OwnSystem, StudentSystem, TeacherSys
 from helpers.core.chat_truth import mark, missed, tell
 from helpers.core.chat_turns import COMPLETE, CUT, FAILED, STOPPED, Conversation, Shown, as_typed
 from helpers.core.chat_words import _WORDS, words
+from helpers.core.cnn_encoder import Encoder
 from helpers.core.conversations import Turn
 from helpers.core.encoding import render_prompt
 from helpers.core.errors import InputError, TeacherError
 from helpers.core.paths import ROOT, STUDENT
 from helpers.core.profiles import load_profile
 from helpers.core.scenes import draw_scenes, plan_scene, render
+from helpers.core.show_attend_tell import ShowAttendTell
 from helpers.core.student import load_student
+from helpers.core.vocabulary import Vocabulary
 
 QUESTION = "What is in the picture?"
 LABEL = {"en": "A model", "zh": "模型"}
@@ -365,35 +369,22 @@ def test_a_system_of_its_own_answers_like_the_others(gallery):
     chat.close()
 
 
-def test_a_baseline_that_the_course_trained_is_loaded_from_its_folder(tmp_path, gallery, monkeypatch):
-    class Baseline:
-        def __init__(self, folder):
-            self.model, self.asked = torch.nn.Linear(3, 4), []
-
-        def describe(self, images, questions, batch_size=32, num_beams=1, max_new_tokens=256):
-            self.asked.append((num_beams, max_new_tokens))
-            return ["searched"]
-
-        def stream(self, image, question, max_new_tokens=256):
-            self.asked.append((1, max_new_tokens))
-            yield from ("read ", "out")
-
-    missing = {offer.key: offer for offer in find_offers(load_profile("tiny"), tmp_path)}["baseline"]
-    assert "captionlab course" in missing.missing["en"]
-    (tmp_path / "baseline" / "model").mkdir(parents=True)
-    (tmp_path / "baseline" / "model" / "model.safetensors").write_bytes(b"")
-    opened = []
-    monkeypatch.setattr(chat_models, "load_student", lambda folder: opened.append((folder, Baseline(folder))) or opened[-1][1])
+def test_a_baseline_that_the_course_trained_is_loaded_from_its_folder(tmp_path, gallery):
+    vocabulary = Vocabulary.build(["a red dog", "two blue cats"], "en")
+    baseline = Baseline(Encoder(), ShowAttendTell(len(vocabulary)), vocabulary, QUESTION)
+    assert "captionlab course" in {offer.key: offer for offer in find_offers(load_profile("tiny"), tmp_path)}["baseline"].missing["en"]
+    baseline.save(tmp_path / "baseline" / "model")
     chat = Chat(Models(find_offers(load_profile("tiny"), tmp_path)), gallery, chosen=("baseline",), decoding=Decoding(max_new_tokens=9))
-    chat.ask("What?")
-    assert chat.wait().answers[0].text == "read out"
-    chat.knobs.decoding = Decoding(beams=3, max_new_tokens=9)
-    chat.ask("What?")
-    assert chat.wait().answers[0].text == "searched" and chat.models.memory() == {"baseline": 64}
-    [(folder, baseline)] = opened
-    assert folder == tmp_path / "baseline" / "model" and baseline.asked == [(1, 9), (3, 9)]
+    picture = Image.open(io.BytesIO(chat.picture.jpeg))
+    for decoding, options in ((Decoding(max_new_tokens=9), {}), (Decoding(beams=3, max_new_tokens=9), {"num_beams": 3}), (Decoding(mode=SAMPLING, max_new_tokens=9), {})):
+        chat.knobs.decoding = decoding
+        chat.ask("What?")
+        answer = chat.wait().answers[0]
+        assert (answer.state, answer.why) == (COMPLETE, "") and answer.text == baseline.describe([picture], QUESTION, max_new_tokens=9, **options)[0].strip()
+    assert chat.models.memory() == {"baseline": sum(parameter.nbytes for parameter in baseline.parameters())}
+    assert "no question" in chat.boxes.notes["baseline"].value and "MiB" in chat.boxes.notes["baseline"].value
     chat.close()
-    own = find_offers(load_profile("tiny"), tmp_path, others={"baseline": Baseline(None)})
+    own = find_offers(load_profile("tiny"), tmp_path, others={"baseline": baseline})
     assert [offer.key for offer in own].count("baseline") == 1 and own[3].label["en"] == "baseline", "one's own takes the course's place"
 
 

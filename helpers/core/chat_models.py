@@ -81,13 +81,17 @@ def find_offers(profile: Profile, results: Path | str, scenes: Path | str | None
 
 def _offer_baseline(folder: Path) -> Offer:
     """The CNN-RNN captioner, where the course has trained one; it reads no question."""
-    from helpers.core.baseline_student import is_baseline, load_baseline
-
     label = {"en": "CNN-RNN baseline", "zh": "CNN-RNN 基线"}
-    note = {"en": "it reads no question, and captions the picture whatever is asked", "zh": "不读问题，无论问什么都只描述图片"}
-    if not is_baseline(folder):
+    note = {"en": "it reads no question and draws no lots: it captions the picture, whatever is asked", "zh": "不读问题，也不采样：无论问什么，都只描述图片"}
+    if not (folder / "config.json").is_file():  # written last
         return Offer("baseline", label, note, NOT_TRAINED)
-    return Offer("baseline", label, note, open=lambda: OwnSystem(load_baseline(folder)))
+    return Offer("baseline", label, note, open=lambda: _open_baseline(folder))
+
+
+def _open_baseline(folder: Path) -> OwnSystem:
+    from helpers.core.baseline_student import load_baseline  # with torch, which a page's kernel does without
+
+    return OwnSystem(load_baseline(folder))
 
 
 def _offer_teacher(profile: Profile, scenes: Path | str | None) -> Offer:
