@@ -1,11 +1,14 @@
 """The chat's web page against visitors of every kind: a real server, real kernels, real websockets."""
 
 import json
+import re
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlencode
@@ -19,6 +22,7 @@ from jupyter_client import BlockingKernelClient
 
 from helpers.core.chat_server import MESSAGE_BYTES, Settings, configuration, is_loopback, serve
 from helpers.core.errors import InputError, ResourceError
+from helpers.core.paths import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -313,6 +317,20 @@ def test_a_wider_address_asks_for_a_token_and_a_killed_server_leaves_no_kernel(n
     server.process.wait()
     assert psutil.wait_procs(below, timeout=60)[1] == []
     server.process.stdout.close()
+
+
+def test_the_command_serves_the_page_until_ctrl_c(notebook):
+    command = [sys.executable, "-m", "helpers.cli", "chat", "--port", "0", "--visitors", "1", "--notebook", str(notebook)]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    url = re.fullmatch(r"the chat is at (http://127\.0\.0\.1:\d+/)\n", server.stdout.readline())[1]
+    with urllib.request.urlopen(url, timeout=400) as reply:
+        assert b"A page" in reply.read()
+    server.send_signal(signal.SIGINT)
+    _, complaints = server.communicate(timeout=60)
+    assert server.returncode == 0 and complaints == ""  # of the libraries' warnings, none is for whoever serves a page
+    shown = subprocess.run(["make", "-n", "chat", "IP=0.0.0.0", "PORT=8899", "VISITORS=3"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert "captionlab chat --ip 0.0.0.0 --port 8899 --visitors 3" in shown
 
 
 def test_settings_that_cannot_be(tmp_path, notebook):

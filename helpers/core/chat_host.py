@@ -4,7 +4,7 @@
 
 Why a process and not shared pages: weights are stored in half precision and on a CPU computed with in single precision, so mapping
 the file shares nothing that is used; a GPU's memory cannot be handed down by forking at all. Here weights, torch and the GPU's
-context exist once, whatever the device, and are loaded when the first visitor wants them and given back after the last.
+context exist once, whatever the device (measured on CPUs alone), and are loaded when the first visitor wants them and given back after the last.
 
 The price: answers are written one at a time, in the order of asking, since a model's adapter and the random numbers of
 sampling belong to the whole process. `captionlab chat --no-share` gives every visitor models of their own instead.

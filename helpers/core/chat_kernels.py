@@ -38,7 +38,7 @@ class VisitorKernels(AsyncMappingKernelManager):
     """Jupyter's kernel manager, with a bound on the number of kernels and an earlier end for those that nobody looks at."""
 
     limit = Integer(8, config=True, help="most kernels at a time")
-    alone_timeout = Float(60.0, config=True, help="seconds after which a kernel ends whose page is closed")
+    alone_timeout = Float(120.0, config=True, help="seconds after which a kernel ends whose page is closed")
     scratch = Unicode(config=True, help="folder in which each kernel gets a folder for its temporary files")
     environment = Dict(config=True, help="environment variables of every kernel, beside the server's own")
 

@@ -77,7 +77,7 @@ POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' b
 class Settings:
     """What the host decides.  port: 0 takes a free one.  token: needed from visitors; None makes one where `ip` is not this machine.
     visitors: kernels at a time.  idle_minutes: a kernel ends that was not used for so long, also with its page open.
-    alone_seconds: a kernel ends that long after its page was closed.  share: one set of models for all visitors, else one for each."""
+    alone_seconds: a kernel ends that long after its page was last connected; one whose page says that it is left ends at once.  share: one set of models for all visitors, else one for each."""
 
     notebook: Path
     ip: str = "127.0.0.1"
@@ -85,7 +85,7 @@ class Settings:
     token: str | None = None
     visitors: int = 8
     idle_minutes: float = 30.0
-    alone_seconds: float = 60.0
+    alone_seconds: float = 120.0
     share: bool = True
 
 

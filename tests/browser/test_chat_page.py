@@ -1,6 +1,7 @@
 """The chat as a web page, in a real browser against a real server: what a visitor does, and what a visitor might try."""
 
 import io
+import os
 import zlib
 
 import pytest
@@ -149,7 +150,10 @@ def bomb() -> bytes:
 def test_pictures_are_taken_or_refused_with_a_sentence(chat, screenshots):
     turned = Image.Exif()
     turned[0x0112] = 6
-    taken = {"mine.png": (picture("PNG"), ""), "print.jpg": (picture("JPEG", mode="CMYK"), "CMYK"), "phone.jpg": (picture("JPEG", exif=turned), "upright"),
+    noise = io.BytesIO()
+    Image.frombytes("RGB", (2600, 2660), os.urandom(3 * 2600 * 2660)).save(noise, "PNG", compress_level=0)
+    assert 19 * 2**20 < len(noise.getvalue()) < 20 * 2**20  # just under the limit, and nothing to compress in it
+    taken = {"mine.png": (picture("PNG"), ""), "large.png": (noise.getvalue(), "scaled down"), "print.jpg": (picture("JPEG", mode="CMYK"), "CMYK"), "phone.jpg": (picture("JPEG", exif=turned), "upright"),
              "moving.gif": (picture("GIF", mode="L", save_all=True, append_images=[Image.new("L", (320, 240), 5)]), "first frame"),
              '<img src=x onerror="window.hacked=1">.png': (picture("PNG"), "")}
     refused = {"drawing.svg": b"<svg xmlns='http://www.w3.org/2000/svg'><script>window.hacked=1</script></svg>", "paper.jpg": b"%PDF-1.7\n" + bytes(200),

@@ -43,7 +43,13 @@ def test_five_visitors_at_once_get_answers_of_their_own(browser, chat_server, sc
         assert [answer["Parrot"] for answer in answers] == [f"I am visitor {number}. What is in the picture?" for number in range(5)]
         assert all(answer["Pretrained"].strip() for answer in answers) and len({answer["Pretrained"] for answer in answers[:4]}) > 1  # of four scenes and a photograph
         assert len({chat.kernel for chat in chats}) == 5
+        # The weights, and what computes with them, are in memory once; a visitor is a small part of that.
+        below = chat_server.below()
+        computing = [process for process in below if any("libtorch" in mapped.path for mapped in process.memory_maps())]
+        assert len(below) >= 6 and len(computing) == 1
+        assert sum(process.memory_full_info().pss for process in below) < 2 * computing[0].memory_full_info().pss
         for number, chat in enumerate(chats):
+            chat.exchanges.first.scroll_into_view_if_needed()
             chat.page.screenshot(path=screenshots / f"voila-visitor-{number}.png")
 
 
