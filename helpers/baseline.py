@@ -73,6 +73,8 @@ def train(
     """
     out = Path(out)
     samples, question, left_out = _choose(read_conversations(data, need_answers=True), data)
+    if len(samples) < 2:
+        raise InputError(f"{data} holds one picture for {question!r}, and nothing can be learned from one; give at least two.")
     watched = [] if eval_data is None else [s for s in read_conversations(eval_data, need_answers=True) if s.question == question][:EXAMINED]
     if eval_data is not None and not watched:
         raise InputError(f"No sample of {eval_data} asks what {data} asks ({question!r}); give its own eval.json, or none.")

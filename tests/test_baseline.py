@@ -160,6 +160,9 @@ def test_bad_input_is_named_in_a_sentence(folder, trained, tmp_path):
     (tmp_path / "empty.json").write_text("[]")
     with pytest.raises(InputError, match="holds no samples"):
         train(tmp_path / "empty.json", tmp_path / "model", progress=False)
+    write_data(tmp_path / "one", 1, 1)
+    with pytest.raises(InputError, match="holds one picture"):
+        train(tmp_path / "one" / "train.json", tmp_path / "model", progress=False)
     with pytest.raises(InputError, match="character"):
         train(folder / "train.json", tmp_path / "model", recipe=replace(QUICK, unit="character"), progress=False)
     with pytest.raises(InputError, match="no encoder 'vgg'"):

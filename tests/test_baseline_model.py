@@ -151,6 +151,7 @@ def test_every_caption_is_in_one_batch_of_captions_about_as_long():
     wasted = sum(max(len(captions[row]) for row in batch) * len(batch) for batch in batches) / sum(map(len, captions))
     assert wasted < 1.2
     assert batches != in_batches(captions, 32, random.Random(1))
+    assert sorted(map(len, in_batches(captions[:65], 32, random.Random(0)))) == [32, 33]  # no picture alone
 
 
 def test_a_vocabulary_reads_and_writes_and_shows_what_it_does_not_know():

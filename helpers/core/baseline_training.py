@@ -89,6 +89,8 @@ def in_batches(captions: Sequence[Sequence[int]], size: int, rng: random.Random)
     chunk = 16 * size
     rows = [row for start in range(0, len(rows), chunk) for row in sorted(rows[start:start + chunk], key=lambda row: len(captions[row]))]
     batches = [rows[start:start + size] for start in range(0, len(rows), size)]
+    if len(batches) > 1 and len(batches[-1]) == 1:  # batch normalisation needs two pictures
+        batches[-2:] = [batches[-2] + batches[-1]]
     rng.shuffle(batches)
     return batches
 
@@ -120,7 +122,7 @@ class Trainer:
             groups.append({"params": [*baseline.encoder.parameters()], "lr": recipe.learning_rate / 4})
         self.optimizer = torch.optim.AdamW(groups, weight_decay=1e-4)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.batches = math.ceil(len(self.ids) / recipe.batch_size)
+        self.batches = len(in_batches(self.ids, recipe.batch_size, random.Random(0)))
 
     def run(self, progress: str | None = "training the baseline") -> History:
         """Train to the end, or on from the checkpoint in `out`; returns the history. Raises TrainingError for a loss that is no number."""

@@ -53,7 +53,7 @@ class ShowAttendTell(nn.Module):
         annotations = self.normalise(annotations)
         mean = annotations.mean(1)
         return {"annotations": annotations, "keys": self.attention.of_place(annotations),
-                "hidden": torch.tanh(self.first_hidden(mean)), "memory": torch.tanh(self.first_memory(mean))}
+                "hidden": torch.tanh(self.first_hidden(mean)), "memory": self.first_memory(mean)}
 
     def step(self, words: torch.Tensor, state: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
         """The last words [n] → logits of the next ones [n, words], the state after them, and the attention α [n, 64]."""
