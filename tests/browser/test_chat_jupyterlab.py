@@ -44,8 +44,9 @@ ATTACKS = ["<script>window.hacked = 1; alert(1)</script>", '<img src="x" onerror
 @pytest.fixture(scope="module")
 def browser(chromium):
     """A browser with a camera that films a test card."""
-    from conftest import FLAGS
     from playwright.sync_api import sync_playwright
+
+    from conftest import FLAGS
 
     with sync_playwright() as playwright:
         driven = playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, *CAMERA])
