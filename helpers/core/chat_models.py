@@ -16,7 +16,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -169,11 +169,13 @@ class Models:
 
     def get(self, key: str, stop: threading.Event | None = None) -> System | None:
         """The system, loaded; waits for it. None when `stop` was set meanwhile. Raises what loading raised."""
-        with self._lock:
-            future = self._systems.get(key) or self._systems.setdefault(key, self._start(key))
         while stop is None or not stop.is_set():
+            with self._lock:
+                future = self._systems.get(key) or self._systems.setdefault(key, self._start(key))
             try:
                 return future.result(timeout=0.1)
+            except CancelledError:  # unticked before it was loaded; whoever asked it waits for it all the same
+                continue
             except TimeoutError:
                 if future.done():  # loading itself timed out
                     raise
@@ -252,7 +254,7 @@ class Models:
             needed = {self.offers[key].model for key in self._chosen} - {None}
         for key, future in zip(away, futures):
             self.failures.pop(key, None)
-            if future.done() and future.exception() is None:
+            if not future.cancel() and future.exception() is None:  # one that is not loaded yet need not be any more
                 future.result().close()
         with self._lock:
             self._bases = {model: base for model, base in self._bases.items() if any(same_model(model, other) for other in needed)}
