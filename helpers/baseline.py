@@ -13,19 +13,21 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from helpers.core.baseline_student import DECODERS, Baseline, load_baseline, make_encoder
-from helpers.core.baseline_training import CHECKPOINT, HISTORY, Examination, History, Recipe, Trainer
-from helpers.core.cnn_encoder import load_encoder
+from helpers.core.baseline_recipe import CHECKPOINT, HISTORY, History, Recipe
 from helpers.core.conversations import Sample, read_conversations
 from helpers.core.errors import InputError, ResourceError
-from helpers.core.feature_cache import FeatureCache, digest_encoder
 from helpers.core.fonts import is_chinese
 from helpers.core.profiles import Profile
 from helpers.core.runs import digest_data, read_json, write_json
 from helpers.core.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import torch
+
+    from helpers.core.baseline_student import Baseline
+    from helpers.core.feature_cache import FeatureCache
 
 __all__ = ["ENCODERS", "Recipe", "Trained", "load", "recipe_of", "train"]
 
@@ -71,6 +73,12 @@ def train(
     beside `out`.  Raises InputError for data that cannot be used and for a recipe that cannot be cooked, ResourceError for an
     encoder that cannot be had or a disk that is full, TrainingError for a loss that is no number.
     """
+    import torch
+
+    from helpers.core.baseline_student import DECODERS, Baseline, load_baseline
+    from helpers.core.baseline_training import Examination, Trainer
+    from helpers.core.feature_cache import FeatureCache, digest_encoder
+
     out = Path(out)
     samples, question, left_out = _choose(read_conversations(data, need_answers=True), data)
     if len(samples) < 2:
@@ -108,6 +116,8 @@ def train(
 
 def load(folder: str | Path) -> Trained:
     """What `train` wrote to `folder`. Raises InputError when there is no finished baseline."""
+    from helpers.core.baseline_student import load_baseline
+
     return Trained(load_baseline(folder), load_history(folder), Path(folder))
 
 
@@ -130,8 +140,12 @@ def _choose(samples: Sequence[Sample], data: str | Path) -> tuple[list[Sample], 
 def _make_encoder(name: str) -> tuple[torch.nn.Module, str]:
     """An encoder by its name in ENCODERS, and what `make_encoder` calls its kind."""
     if name == "pretrained":
+        from helpers.core.cnn_encoder import load_encoder
+
         return load_encoder(), "cnn"
     if name == "scratch":
+        from helpers.core.baseline_student import make_encoder
+
         return make_encoder("cnn"), "cnn"
     if name == "resnet18":
         from helpers.core.resnet_encoder import load_resnet
@@ -145,6 +159,8 @@ def _annotator(samples: Sequence[Sample], encoder: torch.nn.Module, cache: Featu
     if cache is not None:
         annotations = cache.annotations([sample.path for sample in samples], "looking at pictures" if progress else None)
         return lambda rows: annotations[rows].float()
+    import torch
+
     from helpers.core.images import open_image
 
     pixels = torch.stack([encoder.prepare(open_image(sample.path)) for sample in samples]).half()
@@ -154,6 +170,8 @@ def _annotator(samples: Sequence[Sample], encoder: torch.nn.Module, cache: Featu
 @contextmanager
 def one_thread():
     """Torch computes on one thread: such small matrices gain little by a second one, and stall as soon as anything else wants a core."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

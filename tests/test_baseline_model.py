@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from helpers.core.attention_figures import attention_map, beam_tree, exposure_figure, learning_curves, ranked_bars
+from helpers.core.baseline_recipe import History
 from helpers.core.baseline_student import DECODERS, Baseline
-from helpers.core.baseline_training import History, attention_loss, caption_loss, in_batches, pad, shift
+from helpers.core.baseline_training import attention_loss, caption_loss, in_batches, pad, shift
 from helpers.core.beam_search import DIES, ENDS, LIVES, beam_search, greedy
 from helpers.core.cnn_encoder import Encoder
 from helpers.core.errors import InputError
