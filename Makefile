@@ -15,14 +15,16 @@ FROM := $(if $(WHEELS),--no-index --find-links $(abspath $(WHEELS)))
 ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv course lab chat test clean offline-bundle
+.PHONY: help .venv course lab chat test clean release grade offline-bundle
 
 help:
 	@echo "make course   the whole course on the tiny profile: draw, label, train, describe, score; report in results/"
-	@echo "make lab      JupyterLab on notebooks/"
+	@echo "make lab      JupyterLab on notebooks/; EDITION=zh: their text in Chinese"
 	@echo "make chat     the chat notebook as a web page on 127.0.0.1"
 	@echo "make test     every test, then every notebook"
 	@echo "make .venv    the environment alone, exact versions"
+	@echo "make release  the students' edition of the notebooks, without solutions, in release/"
+	@echo "make grade SUBMISSIONS=folder   mark a class: SUBMISSIONS/STUDENT/NN_name.ipynb; this runs the students' code"
 	@echo "make offline-bundle   a folder for a stick, from which laptops install without a network"
 	@echo "make clean    remove what runs made; .venv and paid labels stay"
 
@@ -55,9 +57,12 @@ course: $(DONE)
 	@echo "the whole course on the tiny profile; killed, it continues where it stopped"
 	@$(BIN)/captionlab course
 
+# make lab EDITION=zh builds the notebooks with their text in Chinese into notebooks-zh/, beside a student's own changes there, and opens that.
+LAB_DIR := notebooks$(if $(filter-out en,$(EDITION)),-$(EDITION))
 lab: $(DONE)
-	@echo "JupyterLab on notebooks/; stop it with Ctrl-C"
-	@$(BIN)/jupyter lab --notebook-dir=notebooks $(ROOT_FLAG)
+	@$(if $(filter-out en,$(EDITION)),$(BIN)/captionlab edition --language $(EDITION))
+	@echo "JupyterLab on $(LAB_DIR)/; stop it with Ctrl-C"
+	@$(BIN)/jupyter lab --notebook-dir=$(LAB_DIR) $(ROOT_FLAG)
 
 # make chat IP=0.0.0.0 serves other machines too, who need the address with the token that it prints. PORT=…, VISITORS=…
 chat: $(DONE)
@@ -67,6 +72,15 @@ chat: $(DONE)
 test: $(DONE)
 	@echo "tests of every helper, then every notebook"
 	@$(BIN)/python -m pytest
+
+release: $(DONE)
+	@$(BIN)/captionlab release --out $(or $(OUT),release)
+
+# GRADES=file for the marks (default: marks.csv among the submissions), TIMEOUT=seconds for one cell
+grade: $(DONE)
+	@if [ -z "$(SUBMISSIONS)" ]; then echo "error: name the folder of the submissions: make grade SUBMISSIONS=folder" >&2; exit 1; fi
+	@$(BIN)/captionlab grade --submissions "$(SUBMISSIONS)" $(if $(GRADES),--output "$(GRADES)") $(if $(TIMEOUT),--timeout $(TIMEOUT)) \
+		$(if $(KEEP),--keep "$(KEEP)")
 
 # Takes 3 GB and some minutes. OUT=folder, WEIGHTS=folder or hub id of a model that goes along.
 offline-bundle: $(DONE)

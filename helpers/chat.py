@@ -25,6 +25,7 @@ from helpers.core.chat_decoding import SAMPLING, Decoding
 from helpers.core.chat_layout import lay_out
 from helpers.core.chat_models import Models, find_offers
 from helpers.core.chat_pictures import Choice, Refused, data_uri, gallery_of_photos, gallery_of_scenes, receive, shown, thumbnail, too_large
+from helpers.core.chat_sharing import open_models
 from helpers.core.chat_turns import Answer, Conversation, Exchange, Shown
 from helpers.core.chat_view import answer_view, exchange_view
 from helpers.core.chat_words import LANGUAGES, words
@@ -46,7 +47,7 @@ def open_chat(profile: Profile | None = None, results: Path | str = ROOT / "resu
     profile = profile or load_profile()
     folder = Path(mkdtemp(prefix="captionlab-chat-"))
     drawn = draw_scenes(folder, train=0, eval=scenes, seed=seed, progress=None)
-    models = Models(find_offers(profile, results, folder, others))
+    models = open_models(find_offers(profile, results, folder, others), profile, results, others or ())
     length = profile.generate.max_new_tokens
     return Chat(models, [*gallery_of_scenes(folder, drawn), *gallery_of_photos()], language, chosen, Decoding(max_new_tokens=length))
 
@@ -212,7 +213,7 @@ class Chat:
         self.conversation.add(exchange, picture)
         self.composer.busy = True
         self._show_latest()
-        self.answering.begin(self.conversation, exchange, picture, decoding, self._words)
+        self.answering.begin(self.conversation, exchange, picture, decoding)
 
     def _settle(self) -> None:
         """All answers have come to an end."""
@@ -263,6 +264,7 @@ class Chat:
             self.stop()
             self.conversation = Conversation()
             self._with_truth.clear()
+            self._thumbs = {key: thumb for key, thumb in self._thumbs.items() if key in self.gallery}
             self.composer.editing, self.composer.notice = -1, ""
             self.log.send({"kind": "truncate", "length": 0})
 

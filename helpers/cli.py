@@ -106,6 +106,18 @@ def pretrain(
 
 
 @app.command()
+def pretrain_encoder(
+    out: Annotated[Path, typer.Option(help="folder for the finished encoder")],
+    work: Annotated[Path, typer.Option(help="folder for checkpoints, from which a killed run continues")] = Path("results/encoder-pretraining"),
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Make the baseline's CNN encoder from nothing (about 30 minutes on one core, the drawing included)."""
+    from helpers.core import encoder_pretraining
+
+    typer.echo(f"the encoder is in {encoder_pretraining.pretrain_encoder(out, work=work, seed=seed)}")
+
+
+@app.command()
 def label(
     images: Annotated[Path, typer.Option(help="folder of pictures")],
     store: Annotated[Path, typer.Option(help="SQLite file for the labels; made when missing, continued when there")],
@@ -171,6 +183,31 @@ def export(
 
 
 @app.command()
+def baseline(
+    data: Annotated[Path, typer.Option(help="train.json to learn from")],
+    out: Annotated[Path, typer.Option(help="folder for the captioner; `captionlab caption --model` takes it")],
+    evaluation: Annotated[Path | None, typer.Option("--eval", help="eval.json, a part of which draws the curves and decides nothing")] = None,
+    attention: Annotated[bool, typer.Option(help="Show, Attend and Tell; without: Show and Tell")] = True,
+    encoder: Annotated[Literal["pretrained", "scratch", "resnet18"], typer.Option(
+        help="the kit's CNN, frozen; the same from random weights, trained along; torchvision's ResNet-18, which needs a network once")] = "pretrained",
+    unit: Annotated[Literal["word", "character"], typer.Option(help="what a token is; characters in Chinese only")] = "word",
+    least: Annotated[int, typer.Option(min=1, help="how often a token must be in the captions to be learned; the rest is <unk>")] = 1,
+    epochs: Annotated[int | None, typer.Option(min=1, help="passes over the data; default: the recipe's")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="the highest; default: the recipe's")] = None,
+    seed: Annotated[int, typer.Option(help="same seed, same captions")] = 0,
+    features: Annotated[Path | None, typer.Option(help="file that keeps what a frozen encoder sees; default: features.db beside the folder")] = None,
+) -> None:
+    """Train the CNN-RNN captioner, the classic before vision-language models; stopped, it continues after its last epoch."""
+    from dataclasses import replace
+
+    from helpers import baseline as room
+
+    given = {name: value for name, value in (("epochs", epochs), ("learning_rate", learning_rate)) if value is not None}
+    recipe = replace(room.Recipe(attention=attention, encoder=encoder, unit=unit, least=least, seed=seed), **given)
+    typer.echo(f"{room.train(data, out, evaluation, recipe, features)}; it is in {out}")
+
+
+@app.command()
 def caption(
     output: Annotated[Path, typer.Option(help="output.json to write")],
     model: Annotated[str, typer.Option(help="tiny, a folder, or a model id of the Hugging Face hub")] = "tiny",
@@ -198,6 +235,8 @@ def caption(
     from helpers.core.student import load_student
 
     student = load_student(model, adapter, trust_remote_code=trust_remote_code)
+    if remark := student.remark([question or sample.question for sample in samples]):
+        typer.echo(remark)
     answered = caption_samples(student, samples, question, batch_size=batch_size, num_beams=num_beams, max_new_tokens=max_new_tokens)
     typer.echo(f"{len(answered)} descriptions in {write_conversations(output, answered)}")
 
@@ -319,18 +358,96 @@ def course(
 
 
 @app.command()
+def splits(
+    out: Annotated[Path, typer.Option(help="folder; a folder a split in it, with its pictures and scenes.jsonl, the truth")],
+    number: Annotated[int, typer.Option(min=1, help="plans; each split holds those of them that it can change")] = 150,
+    seed: Annotated[int, typer.Option(help="same seed, same pixels")] = 0,
+) -> None:
+    """Draw test pictures that differ from the evaluation scenes in one thing each: colours, places, kinds, crowds, size, style."""
+    from helpers.generalization import draw_splits
+
+    for name, count in draw_splits(out, number, seed).items():
+        typer.echo(f"{name}: {count} pictures in {out / name.replace(' ', '-')}")
+
+
+@app.command()
+def study(
+    what: Annotated[Literal["noise", "held-out", "systems"], typer.Argument(help="noise: how good must labels be; held-out: what labels lack; "
+                                                                            "systems: where each system breaks")] = "noise",
+    out: Annotated[Path, typer.Option(help="folder for the result, and for the work, from which a killed run continues")] = Path("results/studies"),
+    system: Annotated[list[str], typer.Option(metavar="NAME=FOLDER", help="systems: a model's or adapter's folder; default: the pretrained student and all in --results")] = [],
+    results: Annotated[Path, typer.Option(help="systems: where `captionlab course` trained them")] = Path("results"),
+    number: Annotated[int | None, typer.Option(help="systems: plans of each split (150)")] = None,
+    corrupted: Annotated[int | None, typer.Option(help="systems: pictures of each corruption and strength (100)")] = None,
+    asked: Annotated[int | None, typer.Option(help="systems: questions of each lesson of pretraining (60)")] = None,
+    train: Annotated[int | None, typer.Option(help="noise, held-out: scenes to learn from (480)")] = None,
+    evaluation: Annotated[int | None, typer.Option("--eval", help="noise, held-out: scenes to be examined with (200)")] = None,
+    epochs: Annotated[float | None, typer.Option(help="noise, held-out: passes over the scenes (3)")] = None,
+    seeds: Annotated[str | None, typer.Option(help="noise, held-out: one training each, with commas (0,1)")] = None,
+    model: Annotated[str | None, typer.Option(help="noise, held-out: what is fine-tuned (tiny)")] = None,
+    language: Annotated[Language, typer.Option(help="of questions and answers")] = "en",
+) -> None:
+    """Measure what takes longer than a notebook, and write <out>/<what>.json, which notebook 07 then shows in place of the kit's own."""
+    from helpers.generalization import study_command
+
+    given = dict(number=number, corrupted=corrupted, asked=asked, train=train, eval=evaluation, epochs=epochs, seeds=seeds, model=model)
+    typer.echo(f"the result is in {study_command(what, out, system, results, language, given, say=typer.echo)}")
+
+
+@app.command()
 def chat(
     ip: Annotated[str, typer.Option(help="address to listen on; one that other machines reach asks visitors for a token")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one")] = 8866,
     token: Annotated[str | None, typer.Option(envvar="CAPTIONLAB_CHAT_TOKEN", help="asked of visitors; default: none on 127.0.0.1, else a random one")] = None,
     visitors: Annotated[int, typer.Option(min=1, help="at most so many at a time; the next one is asked to wait")] = 8,
     idle_minutes: Annotated[float, typer.Option(min=0.02, help="a conversation ends that was not used for so long")] = 30.0,
+    share: Annotated[bool, typer.Option(help="one set of models in memory for all visitors, answering in turn, or one for each")] = True,
     notebook: Annotated[Path, typer.Option(help="the notebook to serve")] = NOTEBOOKS / "06_chat.ipynb",
 ) -> None:
     """The chat as a web page, until Ctrl-C: a conversation of their own for each visitor, no code, no files."""
     from helpers.core.chat_server import Settings, serve
 
-    serve(Settings(notebook, ip, port, token, visitors, idle_minutes), say=typer.echo)
+    serve(Settings(notebook, ip, port, token, visitors, idle_minutes, share=share), say=typer.echo)
+
+
+@app.command("release")
+def release_notebooks(
+    out: Annotated[Path, typer.Option(help="folder for the students' edition")] = Path("release"),
+    notebooks: Annotated[Path, typer.Option(help="folder of the notebooks with solutions")] = NOTEBOOKS,
+) -> None:
+    """Write the students' edition of the notebooks: solutions and hidden tests cut, checks kept."""
+    from helpers.core.assignments import release
+
+    typer.echo(f"{len(release(out, notebooks))} notebooks in {out}")
+
+
+@app.command()
+def grade(
+    submissions: Annotated[Path, typer.Option(help="folder of folders: STUDENT/NN_name.ipynb")],
+    output: Annotated[Path | None, typer.Option(help="CSV to write; default: marks.csv in that folder. What it says was graded stays")] = None,
+    notebooks: Annotated[Path, typer.Option(help="folder of the notebooks with solutions")] = NOTEBOOKS,
+    timeout: Annotated[int, typer.Option(min=1, help="seconds for one cell; a notebook has four times as much")] = 300,
+    keep: Annotated[Path | None, typer.Option(help="folder for the graded notebooks, with what every cell showed, hidden tests among it")] = None,
+) -> None:
+    """Grade a class. This runs the students' code as you, without your keys: where you do not trust it, grade in a container."""
+    from helpers.core.submissions import grade_submissions
+
+    grade_submissions(submissions, output, notebooks, timeout=timeout, keep=keep, say=typer.echo)
+
+
+@app.command()
+def edition(
+    language: Annotated[Literal["zh"], typer.Option(help="of the notebooks' text")] = "zh",
+    check: Annotated[bool, typer.Option("--check", help="name every text whose English and Chinese do not go together; exit code 1 if any")] = False,
+    seal: Annotated[list[str], typer.Option(metavar="NN", help="say that you read both sides of this notebook (04) or document (course_map)")] = [],
+    draft: Annotated[list[str], typer.Option(metavar="NN", help="add what has no Chinese yet, in English, to be translated in place")] = [],
+    out: Annotated[Path | None, typer.Option(help="folder for the notebooks; default: notebooks-zh")] = None,
+) -> None:
+    """Build the Chinese edition of the notebooks, ready to run, or keep it in step with the English one."""
+    from helpers.core.editions import edition_command
+
+    if not edition_command(check, seal, draft, out, say=typer.echo):
+        raise typer.Exit(1)
 
 
 @app.command()

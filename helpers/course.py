@@ -1,6 +1,7 @@
 """The whole course in one run: from drawn scenes, or a folder of pictures, to a table and a report.
 
-    scenes -> label -> build -> describe pretrained -> train lora -> train full -> describe lora -> describe full -> score
+    scenes -> label -> build -> train baseline -> describe baseline -> describe pretrained -> train lora -> train full
+           -> describe lora -> describe full -> score
 
 Each arrow is a file in the output folder, each station one call of a room that a notebook teaches; nothing here knows
 more than their order. `helpers/core/stations.py` remembers what is finished, so that a run that was killed at any
@@ -26,7 +27,8 @@ from helpers.core.report import Report, Shown, print_table, write_report
 from helpers.core.stations import Stations
 
 TRAIN, EVAL = 1957, 368  # as many pictures as the project that the course retells had
-SYSTEMS = ("pretrained", "lora", "full")
+FINE_TUNED = ("lora", "full")
+SYSTEMS = ("baseline", "pretrained", *FINE_TUNED)
 GALLERY = 16  # pictures in the report
 NOTICE = (f"The reference's words come from the {STAND_IN_SOURCE}: a program on this machine that knows what each drawn scene holds, "
           "answers in DashScope's protocol, and errs from time to time as such models do.")
@@ -99,7 +101,7 @@ def run_course(
     finished is kept, and the same call goes on from there.
     """
     settings = _check(profile, images, out, seed, language, train, eval)
-    with Stations(settings.out, total=9, say=say) as stations:
+    with Stations(settings.out, total=11, say=say) as stations:
         built = _make_data(settings, stations, say)
         _make_systems(settings, stations)
         result, truth = stations.run(
@@ -130,6 +132,10 @@ def _check(profile, images, out, seed, language, train, eval) -> Settings:
         raise InputError(f"The course needs at least 2 training and 2 evaluation scenes, not {train} and {eval}.")
     if Path(profile.student).is_absolute() and not (Path(profile.student) / "config.json").is_file():
         raise InputError(f"There is no student in {profile.student}; make it with `captionlab pretrain`, or name another in data/profiles.yaml.")
+    if profile.baseline.encoder == "resnet18":
+        from helpers.core.resnet_encoder import load_resnet
+
+        load_resnet()  # now, and not when the labels are paid for
     return Settings(profile, images, Path(out), seed, language, train, eval)
 
 
@@ -158,8 +164,9 @@ def _make_data(settings: Settings, stations: Stations, say: Callable[[str], None
 
 
 def _make_systems(settings: Settings, stations: Stations) -> None:
-    """Describe with the pretrained student, train it twice, describe with both results."""
+    """Train the baseline and describe with it; describe with the pretrained student, train it twice, describe with both results."""
     from helpers.core.describing import unfinished_file
+    from helpers.core.paths import CNN_ENCODER
     from helpers.core.runs import digest_model
 
     student = {"student": digest_model(settings.profile.student)}
@@ -169,14 +176,18 @@ def _make_systems(settings: Settings, stations: Stations) -> None:
                 "max_length": train.max_length, **student}
 
     def describe(system: str, after: str) -> None:
-        stations.run(f"describe {system}", lambda: _describe(settings, system), settings={**student, **describing}, after=["build", after],
+        asked = describing if system == "baseline" else {**student, **describing}
+        stations.run(f"describe {system}", lambda: _describe(settings, system), settings=asked, after=["build", after],
                      outputs=[settings.output(system)], wipe=[settings.output(system), unfinished_file(settings.output(system))])
 
+    stations.run("train baseline", lambda: _train_baseline(settings), settings={"seed": settings.seed, **asdict(settings.profile.baseline), "encoder's weights": digest_model(str(CNN_ENCODER))},
+                 after=["build"], outputs=[settings.model("baseline") / "history.json"], wipe=[settings.model("baseline")])
+    describe("baseline", "train baseline")
     describe("pretrained", "build")
-    for system in SYSTEMS[1:]:
+    for system in FINE_TUNED:
         stations.run(f"train {system}", lambda: _train(settings, system), settings={**training, **asdict(getattr(train, system))},
                      after=["build"], outputs=[settings.model(system) / "run.json"], wipe=[settings.model(system)])
-    for system in SYSTEMS[1:]:
+    for system in FINE_TUNED:
         describe(system, f"train {system}")
 
 
@@ -203,6 +214,14 @@ def _build(settings: Settings, say: Callable[[str], None]) -> dict:
     return report.counts()
 
 
+def _train_baseline(settings: Settings) -> None:
+    """The CNN-RNN captioner; `train` itself goes on after its last whole epoch."""
+    from helpers.baseline import recipe_of, train
+
+    recipe = recipe_of(settings.profile, seed=settings.seed)
+    train(settings.train_file, settings.model("baseline"), settings.eval_file, recipe, features=settings.out / "baseline" / "features.db")
+
+
 def _train(settings: Settings, system: str) -> None:
     """One fine-tuning run; `launch` itself goes on from the last checkpoint."""
     from helpers.finetuning import launch, launch_options
@@ -219,6 +238,8 @@ def _describe(settings: Settings, system: str) -> None:
     def load():
         if system == "pretrained":
             return load_student(settings.profile.student)
+        if system == "baseline":
+            return load_student(settings.model(system))
         run = load_run(settings.model(system))
         return load_student(run.model_path, run.adapter_path)
 
@@ -262,12 +283,12 @@ def _assemble(settings: Settings, built: dict, result: dict, truth: dict, statio
     teachers = " and ".join(built["sources"])
     dropped = ", ".join(f"{number} {reason}" for reason, number in built["dropped"].items())
     return Report(
-        result=result, truth=truth, losses={system: load_run(settings.model(system)).losses for system in SYSTEMS[1:]},
+        result=result, truth=truth, losses={system: load_run(settings.model(system)).losses for system in FINE_TUNED},
         shown=_gallery(settings, samples), seconds=stations.seconds, peak_memory=stations.peak_memory,
-        facts=[*settings.profile.rows(), ("seed", str(settings.seed)), ("labels from", teachers), ("labels left out", dropped or "none")],
+        facts=[*settings.profile.rows(), ("baseline", settings.profile.baseline.told), ("seed", str(settings.seed)), ("labels from", teachers), ("labels left out", dropped or "none")],
         notice=NOTICE if STAND_IN_SOURCE in built["sources"] else "",
         summary=f"{built['train']} {'photographs' if settings.images else 'drawn scenes'} labelled by a teacher ({teachers}); one student fine-tuned on "
-                f"those labels twice, with LoRA and in full; {len(samples)} further pictures described by all three.",
+                f"those labels twice, with LoRA and in full, and a CNN-RNN baseline trained on them; {len(samples)} further pictures described by all four.",
     )
 
 

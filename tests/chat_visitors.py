@@ -23,6 +23,7 @@ from helpers.core.chat_server import Settings, serve
 options = json.loads(sys.argv[1])
 serve(Settings(Path(options.pop("notebook")), **options), say=lambda sentence: print(sentence, flush=True))
 """
+KERNELSPEC = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 METADATA = {"version": "1.0.0"}  # of the protocol by which a page asks for the state of its widgets
 V1 = "v1.kernel.websocket.jupyter.org"
 
@@ -30,11 +31,12 @@ V1 = "v1.kernel.websocket.jupyter.org"
 class Server:
     """A chat server in a process; `url` is what it says at its start."""
 
-    def __init__(self, notebook: Path, **options):
+    def __init__(self, notebook: Path, also_import: Path | str = "", **options):
+        """also_import: a folder for PYTHONPATH."""
         # In a session of its own, so that a Ctrl-C at the tests' terminal is not its. And:
         # A shell that starts tests in the background makes its children deaf to Ctrl-C; the server has to hear it.
         self.process = subprocess.Popen([sys.executable, "-c", START, json.dumps({"notebook": str(notebook), "port": 0, **options})],
-                                        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+                                        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), str(also_import)])), "OMP_NUM_THREADS": "1"},
                                         start_new_session=True,
                                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
         first = self.process.stdout.readline()
@@ -42,7 +44,7 @@ class Server:
         self.url = first.split()[-1]
         self.address = urlsplit(self.url)
 
-    def request(self, path: str, method: str = "GET", headers: dict | None = None, body: bytes | None = None) -> tuple[int, dict, str]:
+    def request(self, path: str, method: str = "GET", headers: dict | None = None, body: bytes | None = None) -> tuple[int, http.client.HTTPMessage, str]:
         """Status, headers and text; the path is sent as it is, dots and all."""
         connection = http.client.HTTPConnection("127.0.0.1", self.address.port, timeout=400)
         connection.putrequest(method, path, skip_host="Host" in (headers or {}))
@@ -52,11 +54,11 @@ class Server:
             connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body)
         reply = connection.getresponse()
-        found = reply.status, dict(reply.getheaders()), reply.read().decode(errors="replace")
+        found = reply.status, reply.headers, reply.read().decode(errors="replace")
         connection.close()
         return found
 
-    def end(self, kernel: str, headers: dict | None = None) -> tuple[int, dict, str]:
+    def end(self, kernel: str, headers: dict | None = None) -> tuple[int, http.client.HTTPMessage, str]:
         """Let a kernel end, as a page does that is closed; cookie and header have to agree (against requests forged elsewhere)."""
         cookie = "; ".join(filter(None, [(headers or {}).get("Cookie"), "_xsrf=aabbccdd"]))
         return self.request(f"/voila/api/shutdown/{kernel}", "POST", {**(headers or {}), "Cookie": cookie, "X-XSRFToken": "aabbccdd"}, b"")
@@ -115,6 +117,7 @@ class Visitor:
                 data = self.socket.recv()
             except websocket.WebSocketTimeoutException:
                 break
+            assert data, "the server closed the connection"
             message = unpacked(data) if isinstance(data, bytes) else json.loads(data)
             if wanted(message):
                 return message

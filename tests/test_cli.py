@@ -14,8 +14,8 @@ from helpers import cli
 from helpers.core.errors import InputError
 from helpers.core.paths import ROOT, STUDENT
 
-COMMANDS = {"doctor", "scenes", "pretrain", "label", "build", "check", "export", "caption", "merge", "metrics", "fetch", "plan", "course", "chat",
-            "standin"}
+COMMANDS = {"doctor", "scenes", "pretrain", "label", "build", "check", "export", "caption", "merge", "metrics", "fetch", "plan", "course", "splits", "study",
+            "chat", "standin", "baseline", "pretrain-encoder", "edition", "release", "grade"}
 
 
 def run(*words: object):
@@ -44,8 +44,8 @@ def drawn(tmp_path_factory) -> Path:
 def test_help_names_every_command():
     result = run("--help")
     assert result.exit_code == 0
-    assert COMMANDS <= set(re.findall(r"[a-z]+", result.stdout))
-    assert {command.name or command.callback.__name__ for command in cli.app.registered_commands} == COMMANDS
+    assert COMMANDS <= set(re.findall(r"[a-z]+(?:-[a-z]+)*", result.stdout))
+    assert {command.name or command.callback.__name__.replace("_", "-") for command in cli.app.registered_commands} == COMMANDS
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

@@ -20,7 +20,8 @@ from helpers.core.tiny import build_student
 from helpers.course import SYSTEMS, run_course
 
 ROOT = Path(__file__).parents[1]
-STATIONS = ["scenes", "label", "build", "describe pretrained", "train lora", "train full", "describe lora", "describe full", "score"]
+STATIONS = ["scenes", "label", "build", "train baseline", "describe baseline", "describe pretrained", "train lora", "train full", "describe lora",
+            "describe full", "score"]
 
 # What a person's `captionlab course` does, with a student that is built in seconds and knows nothing.
 RUNNER = """
@@ -31,7 +32,7 @@ from helpers.course import run_course
 student, out = sys.argv[1:]
 profile = load_profile("tiny")
 train = replace(profile.train, lora=replace(profile.train.lora, epochs=1), full=replace(profile.train.full, epochs=15, learning_rate=5e-3), micro_batch_size=4)
-profile = replace(profile, student=student, language="zh", train=train, generate=replace(profile.generate, batch_size=2, max_new_tokens=24))
+profile = replace(profile, student=student, language="zh", train=train, baseline=replace(profile.baseline, epochs=2, batch_size=8), generate=replace(profile.generate, batch_size=2, max_new_tokens=24))
 run_course(profile, out=out, train=24, eval=8, seed=3)
 """
 
@@ -87,8 +88,8 @@ def finished(student, tmp_path_factory):
 def test_a_course_leaves_everything_it_promises(finished):
     out, printed = finished
     for number, name in enumerate(STATIONS, 1):
-        assert f"[{number}/9] {name}" in printed
-    for words in ("CIDEr", "object recall", "object precision", "object F1", "colour accuracy", "pretrained", "LoRA", "full", "seconds of work", "peak memory"):
+        assert f"[{number}/11] {name}" in printed
+    for words in ("CIDEr", "object recall", "object precision", "object F1", "colour accuracy", "CNN-RNN", "pretrained", "LoRA", "full", "seconds of work", "peak memory"):
         assert words in printed, words
     assert check_conversations(out / "train.json") == check_conversations(out / "eval.json") == []
     assert len(read_conversations(out / "train.json")) == 24
@@ -133,7 +134,7 @@ def test_a_course_killed_at_two_stations_ends_with_the_same_results(student, fin
         assert [name for name, record in state(out).items() if not record["finished"]] == [station]
     before = state(out)["train lora"]["seconds"]
     printed = finish(start(student, out))
-    assert "[4/9] describe pretrained: done before" in printed and "[5/9] train lora: goes on where it stopped" in printed
+    assert "[6/11] describe pretrained: done before" in printed and "[7/11] train lora: goes on where it stopped" in printed
     assert state(out)["train lora"]["attempts"] == 2 and state(out)["train lora"]["seconds"] > before
     assert results(out) == results(finished[0])
 
@@ -160,7 +161,7 @@ def test_a_finished_course_is_not_done_again(student, finished):
     out, _ = finished
     before, known = state(out), results(out)
     printed = finish(start(student, out))
-    assert printed.count("done before, in") == 9
+    assert printed.count("done before, in") == 11
     assert state(out) == before and results(out) == known
 
 
@@ -174,7 +175,7 @@ student, images, endpoint, out = sys.argv[1:]
 profile = load_profile("lab")
 train = replace(profile.train, processes=1, lora=replace(profile.train.lora, epochs=1), full=replace(profile.train.full, epochs=1), micro_batch_size=4, max_length=256)
 profile = replace(profile, student=student, teacher=replace(profile.teacher, endpoint=endpoint, rpm=None), train=train,
-                  generate=replace(profile.generate, batch_size=2, max_new_tokens=8, num_beams=2))
+                  baseline=replace(profile.baseline, encoder="pretrained", epochs=1, least=1), generate=replace(profile.generate, batch_size=2, max_new_tokens=8, num_beams=2))
 run_course(profile, images=images, out=out)
 """
 

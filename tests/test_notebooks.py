@@ -12,10 +12,13 @@ from statistics import median
 import nbformat
 import pytest
 
+from helpers.core.exercises import grade_id
 from helpers.core.paths import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECTIONS = ("What you will do", "What you learned", "Exercises", "Where to go next")
+# Notebooks that do not name their sources yet, with the reason. Must be empty in a release.
+WITHOUT_SOURCES = {"07_generalization": "parts of it are still being written"}
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -59,6 +62,28 @@ def test_has_the_shape_of_the_course(notebook):
     assert "| minutes |" in next(cell.source for cell in notebook.cells if "What you will do" in cell.source)
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_ends_with_its_sources(path):
+    last = nbformat.read(path, as_version=4).cells[-1]
+    named = last.cell_type == "markdown" and last.source.startswith("## Sources\n")
+    assert named != (path.stem in WITHOUT_SOURCES), "name the sources at the end; a notebook that does is not in WITHOUT_SOURCES"
+    if named:
+        items = [line for line in last.source.splitlines() if line.startswith("- ")]
+        assert len(items) >= 3
+        assert not [line for line in items if not re.match(r"- [^:\[]+: \[[^]]+\]\(https://[^)]+\)\.", line)], "author, year: [title](address)."
+
+
+def test_the_course_map_tells_every_notebooks_minutes():
+    minutes = {}
+    for path in NOTEBOOKS:
+        table = next(cell.source for cell in nbformat.read(path, as_version=4).cells if "What you will do" in cell.source)
+        minutes[path.name] = sum(int(number) for number in re.findall(r"\| (\d+) \|$", table, re.MULTILINE))
+    overview = next(cell.source for cell in nbformat.read(NOTEBOOKS[0], as_version=4).cells if cell.source.startswith("## The course\n"))
+    for text in ((ROOT / "docs" / "course_map.md").read_text(encoding="utf-8"), overview):
+        rows = re.findall(r"^\|.*?\((?:\.\./notebooks/)?(\d\d_\w+\.ipynb)\).*\| (\d+) \|$", text, re.MULTILINE)
+        assert {name: int(number) for name, number in rows} == minutes
+
+
 def test_is_stored_with_the_outputs_of_one_run(notebook):
     counts = [cell.execution_count for cell in code_cells(notebook)]
     assert counts == list(range(1, len(counts) + 1)), "run all cells from top to bottom, then save"
@@ -70,6 +95,8 @@ def test_is_stored_with_the_outputs_of_one_run(notebook):
 def test_cells_are_small_and_define_no_machinery(notebook):
     assert median(len(cell.source.splitlines()) for cell in code_cells(notebook)) < 10
     for cell in code_cells(notebook):
+        if (grade_id(cell) or "").startswith("exercise-"):
+            continue    # in the answer to an exercise students write functions
         tree = ast.parse(plain_code(cell.source))
         assert not [node for node in ast.walk(tree) if isinstance(node, (ast.ClassDef, ast.FunctionDef))], cell.source
 

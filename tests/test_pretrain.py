@@ -6,10 +6,11 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, MiniCPMV4_6ForConditionalGeneration
 
-from helpers.core import lessons, pretrain, tiny
+from helpers.core import dense_supervision, lessons, pretrain, pretraining_run, tiny
 from helpers.core.errors import InputError
 from helpers.core.lexicon import COLOURS, KINDS, RARE_KINDS
 from helpers.core.paths import STUDENT
+from helpers.core.pretraining_pool import crowd_scene, pool_scene
 from helpers.core.scenes import is_evaluation
 
 PLAN = pretrain.Plan(6, 6, crowds=2)
@@ -21,7 +22,7 @@ def small_batches():
     """Small batches and often saved, so that the test takes seconds."""
     patch = pytest.MonkeyPatch()
     patch.setattr(pretrain, "BATCH", 4)
-    patch.setattr(pretrain, "SAVE_EVERY", 4)
+    patch.setattr(pretraining_run, "SAVE_EVERY", 4)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -32,14 +33,14 @@ def small_batches():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     work = tmp_path_factory.mktemp("work")
-    tiny.build_student(work / "random", list(lessons.corpus([pretrain.pool_scene(i) for i in range(200)])))
+    tiny.build_student(work / "random", list(lessons.corpus([pool_scene(i) for i in range(200)])))
     run = pretrain._Pretraining(work / "random", work, **SMALL)
     run.run()
     return run
 
 
 def test_pretraining_never_sees_an_evaluation_scene_and_rare_kinds_rarely():
-    scenes = [pretrain.pool_scene(i) for i in range(800)]
+    scenes = [pool_scene(i) for i in range(800)]
     assert not any(is_evaluation(s.combination) for s in scenes)
     kinds = [g.kind for s in scenes for g in s.groups]
     assert sum(k in RARE_KINDS for k in kinds) / len(kinds) < 0.06
@@ -47,8 +48,8 @@ def test_pretraining_never_sees_an_evaluation_scene_and_rare_kinds_rarely():
 
 
 def test_targets_say_what_is_in_each_cell():
-    for scene in (pretrain.pool_scene(i) for i in range(50)):
-        targets = pretrain.cell_targets(scene)
+    for scene in (pool_scene(i) for i in range(50)):
+        targets = dense_supervision.cell_targets(scene)
         assert {list(KINDS)[k] for k in targets["kinds"].any(0).nonzero().flatten()} == {g.kind for g in scene.groups}
         assert {list(COLOURS)[c] for c in targets["colours"].any(0).nonzero().flatten()} == {g.colour for g in scene.groups} - {None}
         assert targets["centres"].sum() == len(scene.objects)
@@ -58,7 +59,7 @@ def test_targets_say_what_is_in_each_cell():
 
 def test_only_answers_carry_loss(run):
     import random
-    ids, labels = run.texts([pretrain.pool_scene(i) for i in range(4)], random.Random(0))
+    ids, labels = run.texts([pool_scene(i) for i in range(4)], random.Random(0))
     tokenizer = run.processor.tokenizer
     for row, label in zip(ids, labels):
         text = tokenizer.decode(row).replace("<|endoftext|>", "").split("<|im_start|>assistant\n")[1:]
@@ -72,8 +73,8 @@ def test_patches_are_those_of_the_processor(run):
     from PIL import Image
     rng = random.Random(1)
     patches, _, _ = run.batch(random.Random(1))
-    index = rng.randrange(len(run.pixels))
-    own = run.processor.image_processor([Image.fromarray(run.pixels[index])], return_tensors="pt")["pixel_values"]
+    index = rng.randrange(len(run.pool.scenes))
+    own = run.processor.image_processor([Image.fromarray(run.pool.scenes[index])], return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(patches[..., :own.shape[-1]], own)
 
 
@@ -125,8 +126,8 @@ def test_the_shipped_student_is_small_and_whole():
 
 
 def test_crowds_show_many_objects_of_every_kind_that_hide_each_other_little():
-    crowds = [pretrain.crowd_scene(i) for i in range(400)]
+    crowds = [crowd_scene(i) for i in range(400)]
     objects = [o for c in crowds for o in c.objects]
     assert len(objects) / len(crowds) > 4 and {o.kind for o in objects} == set(KINDS)
     assert all(0 <= o.box[0] < o.box[2] <= 224 and 0 <= o.box[1] < o.box[3] <= 224 for o in objects)
-    assert crowds[0] == pretrain.crowd_scene(0) != crowds[1]
+    assert crowds[0] == crowd_scene(0) != crowds[1]

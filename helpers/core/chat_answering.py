@@ -1,6 +1,6 @@
 """Lets the systems answer a question, one after the other, in a thread, so that whoever asked stays free to press Stop.
 
-    Answering(models, shown, over).begin(conversation, exchange, picture, decoding, words)
+    Answering(models, shown, over).begin(conversation, exchange, picture, decoding)
         shown(exchange, answer)   whenever an answer has grown or changed its state; called in the thread
         over()                    when the last one has ended, however it ended
 
@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from helpers.core.chat_decoding import Decoding
 from helpers.core.chat_models import Models
 from helpers.core.chat_turns import FAILED, LOADING, STOPPED, WRITING, Answer, Conversation, Exchange, Shown
+from helpers.core.chat_words import explain
 from helpers.core.errors import CaptionLabError
 from helpers.core.images import open_image
 
@@ -27,10 +28,10 @@ class Answering:
         self.models, self._shown, self._over = models, shown, over
         self._stop, self._worker = threading.Event(), None
 
-    def begin(self, conversation: Conversation, exchange: Exchange, picture: Shown, decoding: Decoding, words: Mapping[str, str]) -> None:
-        """Start; returns at once. words: for what goes wrong (`out_of_memory`, `unexpected`)."""
+    def begin(self, conversation: Conversation, exchange: Exchange, picture: Shown, decoding: Decoding) -> None:
+        """Start; returns at once."""
         self._stop = threading.Event()
-        self._worker = threading.Thread(target=self._run, args=(conversation, exchange, picture, decoding, words, self._stop), name="chat", daemon=True)
+        self._worker = threading.Thread(target=self._run, args=(conversation, exchange, picture, decoding, self._stop), name="chat", daemon=True)
         self._worker.start()
 
     def stop(self) -> None:
@@ -42,17 +43,15 @@ class Answering:
         if self._worker is not None:
             self._worker.join(timeout)
 
-    def _run(self, conversation: Conversation, exchange: Exchange, picture: Shown, decoding: Decoding, words: Mapping[str, str],
-             stop: threading.Event) -> None:
+    def _run(self, conversation: Conversation, exchange: Exchange, picture: Shown, decoding: Decoding, stop: threading.Event) -> None:
         try:
             image = open_image(picture.jpeg, picture.name)
             for answer in exchange.answers:
-                self._answer(conversation, exchange, answer, image, decoding, words, stop)
+                self._answer(conversation, exchange, answer, image, decoding, stop)
         finally:
             self._over()
 
-    def _answer(self, conversation: Conversation, exchange: Exchange, answer: Answer, image, decoding: Decoding, words: Mapping[str, str],
-                stop: threading.Event) -> None:
+    def _answer(self, conversation: Conversation, exchange: Exchange, answer: Answer, image, decoding: Decoding, stop: threading.Event) -> None:
         try:
             answer.state = LOADING
             self._shown(exchange, answer)
@@ -66,18 +65,10 @@ class Answering:
                 answer.seconds, answer.first_token = progress.seconds, progress.first_token
                 answer.state = progress.end or WRITING
                 self._shown(exchange, answer)
-        except CaptionLabError as error:
-            answer.state, answer.why = FAILED, str(error)
         except Exception as error:
-            answer.state, answer.why = FAILED, explain(error, words)
-            logging.getLogger(__name__).warning("an answer of %s failed", answer.system, exc_info=error)
+            answer.state, answer.why = FAILED, explain(error, exchange.language)
+            if not isinstance(error, CaptionLabError):
+                logging.getLogger(__name__).info("an answer of %s failed", answer.system, exc_info=error)  # a warning would land in a cell
         finally:
             self._shown(exchange, answer)
 
-
-def explain(error: Exception, words: Mapping[str, str]) -> str:
-    """A sentence for a fault that nobody foresaw, and for memory that ran out, which torch reports in several ways."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error):
-        return words["out_of_memory"]
-    first = str(error).strip().splitlines()
-    return words["unexpected"].format(what=f"{type(error).__name__}: {first[0][:120]}" if first else type(error).__name__)

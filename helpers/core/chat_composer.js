@@ -1,11 +1,17 @@
 // Where a question is typed: Enter sends, Shift+Enter begins a new line; suggestions above, Ask and Stop beside.
 // It also names the sliders of ipywidgets for screen readers, which that library leaves unnamed.
 
+const PATIENCE = 5000; // milliseconds until a question that the kernel has not taken is told of
+
 function element(tag, name, parent, properties = {}) {
   const made = Object.assign(document.createElement(tag), properties);
   made.className = name;
   if (parent) parent.append(made);
   return made;
+}
+
+function keepKeys(event) { // else JupyterLab takes Enter, Shift+Enter and letters for commands to its cells; Ctrl+S may pass
+  if (event.key === "Enter" || !(event.ctrlKey || event.metaKey)) event.stopPropagation();
 }
 
 function nameSliders(root) {
@@ -22,7 +28,6 @@ function nameSliders(root) {
 
 function render({ model, el }) {
   el.classList.add("captionlab-composer");
-  el.dataset.lmSuppressShortcuts = "true"; // JupyterLab would run the cell on Shift+Enter
   const chips = element("div", "captionlab-suggestions", el);
   chips.setAttribute("role", "group");
   const editing = element("div", "captionlab-editing", el);
@@ -54,9 +59,12 @@ function render({ model, el }) {
     }));
   }
 
+  let ended = false;
+  let patience = null;
+
   function showBusy() {
-    ask.disabled = model.get("busy");
-    stop.disabled = !model.get("busy");
+    ask.disabled = ended || model.get("busy");
+    stop.disabled = ended || !model.get("busy");
   }
 
   function showEditing() {
@@ -70,7 +78,15 @@ function render({ model, el }) {
     if (field.value !== model.get("value")) field.value = model.get("value");
   }
 
-  function showNotice() { notice.textContent = model.get("notice"); }
+  function showNotice() { notice.textContent = ended ? model.get("words").ended : model.get("notice"); }
+
+  function showEnd(root) { // the class is ipywidgets' mark of a kernel that is gone
+    if (ended || !root.classList.contains("jupyter-widgets-disconnected")) return;
+    ended = true;
+    clearTimeout(patience);
+    showBusy();
+    showNotice();
+  }
 
   function keep() {
     model.set("value", field.value);
@@ -80,12 +96,13 @@ function render({ model, el }) {
   function send() {
     if (ask.disabled) return;
     ask.disabled = true; // until the kernel says what it thinks of it: two clicks send one question
+    clearTimeout(patience);
+    patience = setTimeout(() => { notice.textContent = model.get("words").not_taken; }, PATIENCE);
     model.send({ kind: "ask", question: field.value });
   }
 
   field.addEventListener("input", keep);
   field.addEventListener("keydown", (event) => {
-    event.stopPropagation();
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return; // 229: an input method still composes
     event.preventDefault();
     send();
@@ -93,23 +110,34 @@ function render({ model, el }) {
   ask.addEventListener("click", send);
   stop.addEventListener("click", () => model.send({ kind: "stop" }));
   cancel.addEventListener("click", () => model.send({ kind: "cancel_edit" }));
-  const answered = (message) => { if (message.kind === "settled") showBusy(); };
+  const answered = (message) => {
+    if (message.kind !== "settled") return;
+    clearTimeout(patience);
+    showNotice();
+    showBusy();
+  };
   const watched = [["words", showWords], ["suggestions", showSuggestions], ["busy", showBusy], ["editing", showEditing], ["value", showValue], ["notice", showNotice]];
   for (const [name, act] of watched) { model.on(`change:${name}`, act); act(); }
   model.on("msg:custom", answered);
 
   let watcher = null;
+  let life = null;
   const waiting = setInterval(() => { // the element joins the page after this function has returned
     const root = el.closest(".captionlab-chat");
     if (!root) return;
     clearInterval(waiting);
+    root.addEventListener("keydown", keepKeys);
     nameSliders(root);
     watcher = new MutationObserver(() => nameSliders(root));
     watcher.observe(root, { childList: true, subtree: true, characterData: true });
+    life = new MutationObserver(() => showEnd(root));
+    life.observe(root, { attributes: true, attributeFilter: ["class"] });
   }, 200);
   return () => {
     clearInterval(waiting);
+    clearTimeout(patience);
     watcher?.disconnect();
+    life?.disconnect();
     for (const [name, act] of watched) model.off(`change:${name}`, act);
     model.off("msg:custom", answered);
   };

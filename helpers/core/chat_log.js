@@ -2,6 +2,8 @@
 // so nothing in it can become a tag, a script or a formula. A growing answer changes one text node, and the list follows
 // its end only while the reader is there.
 
+const UNFINISHED = ["waiting", "loading", "writing"];
+
 function element(tag, name, parent, text) {
   const made = document.createElement(tag);
   if (name) made.className = name;
@@ -19,19 +21,16 @@ function button(name, parent, text, act) {
 
 function fillAnswer(box, answer) {
   box.dataset.state = answer.state;
+  box.setAttribute("aria-busy", String(UNFINISHED.includes(answer.state))); // a screen reader reads it when it is whole
   const text = box.querySelector(".captionlab-text");
   if (answer.pieces) {
-    text.replaceChildren(...answer.pieces.map(([piece, mark, why]) => {
-      if (!mark) return document.createTextNode(piece);
-      const span = element("mark", `captionlab-${mark}`, null, piece);
-      if (why) span.title = why;
-      return span;
-    }));
+    text.replaceChildren(...answer.pieces.map(([piece, mark]) => mark ? element("mark", `captionlab-${mark}`, null, piece) : document.createTextNode(piece)));
   } else {
     text.textContent = answer.text;
   }
   box.querySelector(".captionlab-why").textContent = answer.why;
-  box.querySelector(".captionlab-missed").textContent = answer.missed || "";
+  box.querySelector(".captionlab-faults").textContent = answer.faults;
+  box.querySelector(".captionlab-missed").textContent = answer.missed;
   box.querySelector(".captionlab-state").textContent = answer.state_word;
   box.querySelector(".captionlab-badge").textContent = answer.badge;
 }
@@ -51,10 +50,10 @@ function drawExchange(model, exchange, index) {
     const box = element("section", "captionlab-answer", columns);
     box.dataset.system = answer.system;
     box.setAttribute("aria-label", answer.label);
-    const title = element("h4", "captionlab-system", box, answer.label);
-    if (answer.note) title.title = answer.note;
+    element("h3", "captionlab-system", box, answer.label);
     element("p", "captionlab-text", box);
     element("p", "captionlab-why", box);
+    element("p", "captionlab-faults", box);
     element("p", "captionlab-missed", box);
     const foot = element("footer", "captionlab-foot", box);
     element("span", "captionlab-state", foot);
@@ -112,8 +111,10 @@ function render({ model, el }) {
   function put(exchange, index) {
     const made = drawExchange(model, exchange, index);
     const old = articles()[index];
+    const pressed = old?.contains(document.activeElement) ? document.activeElement.className : "";
     if (old) old.replaceWith(made);
     else list.append(made);
+    if (pressed) (made.getElementsByClassName(pressed)[0] ?? list).focus({ preventScroll: true }); // a keyboard stays where it was
   }
 
   function truncate(length) {

@@ -32,6 +32,13 @@ function render({ model, el }) {
   gallery.setAttribute("role", "group");
   let film = null;
   let gone = false;
+  let cameras = 0;
+
+  async function countCameras() { // names of devices stay hidden until one is allowed, their number does not
+    const devices = await navigator.mediaDevices?.enumerateDevices?.().catch(() => []);
+    cameras = (devices ?? []).filter((device) => device.kind === "videoinput").length;
+    if (!gone) showWords();
+  }
 
   function showWords() {
     const say = words();
@@ -44,7 +51,7 @@ function render({ model, el }) {
     panel.setAttribute("aria-label", say.picture);
     gallery.setAttribute("aria-label", say.gallery);
     video.setAttribute("aria-label", say.camera);
-    camera.hidden = film !== null || !navigator.mediaDevices?.getUserMedia;
+    camera.hidden = film !== null || cameras === 0;
     showPicture();
   }
 
@@ -53,7 +60,7 @@ function render({ model, el }) {
     image.src = model.get("preview") || "data:,";
     image.hidden = !model.get("preview") || film !== null;
     image.alt = words().preview.replace("{name}", () => name);
-    caption.textContent = name;
+    caption.textContent = film === null ? name : words().camera;
   }
 
   function showGallery() {
@@ -136,8 +143,11 @@ function render({ model, el }) {
   showWords();
   showGallery();
   showNotice();
+  countCameras();
+  navigator.mediaDevices?.addEventListener?.("devicechange", countCameras);
   return () => {
     gone = true;
+    navigator.mediaDevices?.removeEventListener?.("devicechange", countCameras);
     endCamera();
     for (const [name, act] of watched) model.off(`change:${name}`, act);
   };

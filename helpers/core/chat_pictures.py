@@ -18,7 +18,8 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from helpers.core.chat_turns import Shown
-from helpers.core.errors import CaptionLabError, InputError
+from helpers.core.chat_words import Told
+from helpers.core.errors import InputError
 from helpers.core.images import open_image, scale_down
 from helpers.core.scenes import Scene
 
@@ -28,12 +29,8 @@ SIDE, THUMB_SIDE = 1344, 160  # pixels; more than any student here looks at
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 
-class Refused(CaptionLabError):
-    """An upload that is not taken. `words[language]` is the sentence; the message itself is the English one."""
-
-    def __init__(self, en: str, zh: str):
-        super().__init__(en)
-        self.words = {"en": en, "zh": zh}
+class Refused(Told):
+    """An upload that is not taken, with the reason in two languages."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,8 @@ def receive(data: bytes, name: str) -> Received:
         with Image.open(io.BytesIO(data), formats=FORMATS) as header:
             if header.width * header.height > MAX_PIXELS:  # before anything else is asked: a PNG unpacks itself to look for its EXIF
                 raise _too_many_pixels(name)
-            mode, frames = header.mode, getattr(header, "n_frames", 1)
+            # A TIFF has pages; an MPO is a photograph with its own previews behind it.
+            kind, mode, frames = header.format, header.mode, getattr(header, "n_frames", 1)
             turned = header.getexif().get(0x0112, 1) not in (0, 1)
     except Refused:
         raise
@@ -113,7 +111,8 @@ def receive(data: bytes, name: str) -> Received:
     if min(image.size) < 16 or max(image.size) > 50 * min(image.size):
         raise Refused(f"{name} is {image.width}×{image.height} pixels, too small or too narrow to see anything: choose another picture.",
                       f"{name} 的尺寸是 {image.width}×{image.height} 像素，太小或太窄，看不清内容：请换一张。")
-    note(frames > 1, "It is animated: its first frame is used.", "这是动图：使用第一帧。")
+    note(frames > 1 and kind not in ("TIFF", "MPO"), "It is animated: its first frame is used.", "这是动图：使用第一帧。")
+    note(frames > 1 and kind == "TIFF", "It has several pages: its first is used.", "它有多页：使用第一页。")
     note(mode in ("CMYK", "YCbCr", "LAB"), f"Its {mode} colours were converted to RGB.", f"{mode} 颜色已转换为 RGB。")
     note(turned, "It was turned upright, as its camera noted.", "已按相机记录的方向转正。")
     note(max(image.size) > SIDE, f"It was scaled down to {SIDE} pixels.", f"已缩小到 {SIDE} 像素。")

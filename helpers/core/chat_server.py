@@ -1,6 +1,6 @@
 """The chat notebook as a web page: Voilà, closed against what a visitor might try.
 
-    notebook --Voilà--> page (no code in it) --websocket--> Gate --> the visitor's own kernel (core/chat_kernels.py)
+    notebook --Voilà--> page (no code in it) --websocket--> Gate (core/chat_gate.py) --> the visitor's own kernel (core/chat_kernels.py)
 
 A visitor may look at the page, use its widgets, and nothing else:
 
@@ -14,6 +14,9 @@ A visitor may look at the page, use its widgets, and nothing else:
 | a visit when all kernels are taken | a page that says so, 503 with Retry-After |
 | a message larger than `MESSAGE_BYTES` | the connection is closed |
 
+And of what a kernel says, a visitor is told what the page's widgets show. What code printed, its warnings, its tracebacks and the code
+itself stay here; a page that could not be made says so in a sentence, and the terminal of whoever serves it says why.
+
 On 127.0.0.1 everyone at this machine may come in; any other address asks for a token.
 """
 
@@ -22,36 +25,48 @@ from __future__ import annotations
 import ipaddress
 import logging
 import secrets
-import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import tornado.web
-from jupyter_server.base.handlers import JupyterHandler
-from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
+from jupyter_server import DEFAULT_STATIC_FILES_PATH
+from jupyter_server.auth.decorator import allow_unauthenticated
+from jupyter_server.base.handlers import FileFindHandler, JupyterHandler
+from jupyter_server.services.kernels.handlers import KernelHandler
+from jupyterlab_server.themes_handler import ThemesHandler
 from nbformat import NotebookNode
 from traitlets.config import Config
 from voila.app import Voila
+from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
+from voila.static_file_handler import MultiStaticFileHandler, TemplateStaticFileHandler
 from voila.tornado.handler import TornadoVoilaHandler
+from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
+from voila.voila_identity_provider import VoilaLoginHandler
 
-from helpers.core.chat_kernels import TooManyVisitors, VisitorKernels
+from helpers.core.chat_gate import Gate
+from helpers.core.chat_host import HostProcess
+from helpers.core.chat_kernels import TooManyVisitors, VisitorKernels, opened_in_this_visit
 from helpers.core.errors import InputError, ResourceError
 from helpers.core.processes import port_is_free
 
 PAGE = Path(__file__).with_name("chat_page")
 # A picture may have 20 MB. Base64 makes four bytes of three; the chat itself says what is too large, in a sentence.
 MESSAGE_BYTES = 32 * 2**20
-MESSAGE_PARTS = 64
-RETRY_SECONDS = 30
+RETRY_SECONDS = 10
+PING_MILLISECONDS = 30_000
 START_SECONDS = 180  # for a kernel to start, on a machine that does other things too
+SHORT_FOLDER = 40  # characters; systems allow a socket some hundred in all
 HIDDEN_TAG = "voila-hide"
-PROTOCOL = "v1.kernel.websocket.jupyter.org"
-# What widgets need. Voilà lets a page open comms of any kind; ours asks for the state of the widgets, and that is all.
-ALLOWED_MESSAGES = ("comm_msg", "comm_close", "comm_info_request", "kernel_info_request")
-ALLOWED_COMMS = ("jupyter.widget.control",)
+TITLE = "CaptionLab: chat about a picture · 看图对话"
+# A kernel's state, its messages, its end; scripts, style sheets and widgets.
+NEEDED = (KernelHandler, VoilaKernelWebsocketHandler, VoilaShutdownKernelHandler, MultiStaticFileHandler, ThemesHandler, FileFindHandler)
+HEARTBEAT = "voila_heartbeat()"
+FAILED = "The chat could not be opened: tell whoever serves this page, whose terminal says why. 聊天无法打开：请告诉提供本页的人，原因写在其终端里。"
 # Nothing from elsewhere: Voilà's page names style sheets and MathJax on content networks, which this kit does without.
 POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
           "img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 'self' ws: wss:; object-src 'none'; "
@@ -62,7 +77,7 @@ POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' b
 class Settings:
     """What the host decides.  port: 0 takes a free one.  token: needed from visitors; None makes one where `ip` is not this machine.
     visitors: kernels at a time.  idle_minutes: a kernel ends that was not used for so long, also with its page open.
-    alone_seconds: a kernel ends that long after its page was closed."""
+    alone_seconds: a kernel ends that long after its page was last connected; one whose page says that it is left ends at once.  share: one set of models for all visitors, else one for each."""
 
     notebook: Path
     ip: str = "127.0.0.1"
@@ -70,7 +85,8 @@ class Settings:
     token: str | None = None
     visitors: int = 8
     idle_minutes: float = 30.0
-    alone_seconds: float = 60.0
+    alone_seconds: float = 120.0
+    share: bool = True
 
 
 def is_loopback(ip: str) -> bool:
@@ -79,42 +95,6 @@ def is_loopback(ip: str) -> bool:
         return ip == "localhost" or ipaddress.ip_address(ip).is_loopback
     except ValueError:
         raise InputError(f"{ip!r} is no IP address to listen on; give 127.0.0.1 for this machine alone, or 0.0.0.0 for all that reach it.") from None
-
-
-class Gate(ZMQChannelsWebsocketConnection):
-    """Between a page and its kernel: lets through what widgets need."""
-
-    async def prepare(self) -> None:
-        """Admit pages that speak version 1 of the protocol, as Voilà's does. In the older one, a single large reply from a kernel
-        sends Voilà 0.5's handler into a loop that never ends, for all visitors."""
-        asked = self.websocket_handler.request.headers.get("Sec-WebSocket-Protocol", "")
-        if PROTOCOL not in [name.strip() for name in asked.split(",")]:
-            raise tornado.web.HTTPError(400, "the protocol is not spoken here")
-        await super().prepare()
-
-    def handle_incoming_message(self, incoming_msg: str | bytes) -> None:
-        """Pass a message on, or throw it away."""
-        if self.allows(incoming_msg):
-            super().handle_incoming_message(incoming_msg)
-
-    def allows(self, incoming_msg: str | bytes) -> bool:
-        """Whether a message is one that a page may send."""
-        from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1
-
-        try:
-            # The message begins with the number of its parts, which Jupyter believes: a false one would keep it counting for ever.
-            if not 6 <= int.from_bytes(incoming_msg[:8], "little") <= MESSAGE_PARTS:
-                raise ValueError
-            channel, parts = deserialize_msg_from_ws_v1(incoming_msg)
-            header, content = (self.session.unpack(parts[n]) for n in (0, 3))
-            kind = header["msg_type"]
-            allowed = channel == "shell" and (kind in ALLOWED_MESSAGES or kind == "comm_open" and content["target_name"] in ALLOWED_COMMS)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            self.log.warning("A visitor sent what is no message: %s", type(error).__name__)
-            return False
-        if not allowed:
-            self.log.warning("A visitor sent %r on %r, which is not for visitors: thrown away.", kind, channel)
-        return allowed
 
 
 class PageHandler(TornadoVoilaHandler):
@@ -134,9 +114,16 @@ class PageHandler(TornadoVoilaHandler):
         """Start a kernel and send the page as the notebook runs in it."""
         if path:
             raise tornado.web.HTTPError(404)
+        _ = self.xsrf_token  # sets the cookie without which the page may not say that it is being left, and its place would stay taken
+        kernels = opened_in_this_visit()
         try:
             async for html in self.get_generator():
                 self.write(html)
+                # Voilà beats as long as nothing comes, also for a kernel that will never come.
+                if HEARTBEAT in html and any(kernel not in self.kernel_manager for kernel in kernels):
+                    self.log.error("A visitor's kernel ended before the page was made.")
+                    self.write(self.render_template("chat_failed.html.j2", sentence=FAILED))
+                    return
                 self.flush()
         except TooManyVisitors:
             self.set_status(503)
@@ -144,16 +131,29 @@ class PageHandler(TornadoVoilaHandler):
             self.finish(self.render_template("chat_full.html.j2", seconds=RETRY_SECONDS))
 
 
-class NothingHandler(JupyterHandler):
-    """Addresses that a Voilà elsewhere would answer, and this one does not."""
+class LoginHandler(JupyterHandler):
+    """Where a visitor without the token is sent: asks for it. The form leads back to the page, which looks at it and keeps it as a cookie."""
 
-    def prepare(self) -> None:
-        """Not found, whatever the method."""
-        raise tornado.web.HTTPError(404)
+    @allow_unauthenticated
+    def get(self) -> None:
+        """The form, which also says where a token was wrong."""
+        template = self.settings["voila_jinja2_env"].get_template("chat_login.html.j2")
+        self.finish(template.render(page=self.base_url, wrong="token=" in self.get_query_argument("next", "")))
+
+
+class StyleHandler(TemplateStaticFileHandler):
+    """Scripts and style sheets of Voilà's templates, named TEMPLATE/static/FILE."""
+
+    def parse_url_path(self, url_path: str) -> str:
+        """Voilà's own fails at any other address, with a traceback in the log."""
+        template, _, file = url_path.partition("/static/")
+        if not template.isalnum() or not file or ".." in file:
+            raise tornado.web.HTTPError(404)
+        return super().parse_url_path(url_path)
 
 
 class ChatServer(Voila):
-    """Voilà with our page, our gate, and without the handlers that serve files of the notebook's folder."""
+    """Voilà with our page, our gate, and only those of its handlers that the page needs; at any other address is nothing."""
 
     say: Callable[[str], None] = staticmethod(print)
 
@@ -163,15 +163,9 @@ class ChatServer(Voila):
         self.template_paths.insert(0, str(PAGE))
 
     def init_handlers(self) -> list:
-        """Voilà's handlers, less the files, and with our own page."""
-        handlers = []
-        for handler in super().init_handlers():
-            if "/voila/files/" in handler[0]:
-                handler = (handler[0], NothingHandler)
-            elif handler[1] is TornadoVoilaHandler:
-                handler = (handler[0], PageHandler, *handler[2:])
-            handlers.append(handler)
-        return handlers
+        """Voilà's handlers that the page needs, and in place of three of them our own. None serves files of the notebook's folder."""
+        ours = {TornadoVoilaHandler: PageHandler, TemplateStaticFileHandler: StyleHandler, VoilaLoginHandler: LoginHandler}
+        return [(address, ours.get(kind, kind), *options) for address, kind, *options in super().init_handlers() if kind in NEEDED or kind in ours]
 
     def launch_browser(self) -> None:
         """Voilà calls this once the port is open. We open nothing and say where the page is."""
@@ -185,6 +179,7 @@ class ChatServer(Voila):
 def only_for_visitors(handler: JupyterHandler, notebook: NotebookNode, cwd: str) -> NotebookNode:
     """The notebook without the cells tagged `voila-hide`, before any of them runs: a visitor does not wait for a lesson's cells.
     Voilà calls this for each visit (its `prelaunch_hook`)."""
+    notebook.metadata["title"] = TITLE
     notebook.cells = [cell for cell in notebook.cells if HIDDEN_TAG not in cell.metadata.get("tags", ())]
     return notebook
 
@@ -209,6 +204,9 @@ def configuration(settings: Settings, scratch: str) -> Config:
         # On this machine alone, a request names this machine: this is what stops a page elsewhere that points its name here.
         "allow_remote_access": not local,
         "local_hostnames": ["localhost"],
+        "static_path": DEFAULT_STATIC_FILES_PATH,  # Jupyter's pages for errors look for their icon there
+        "ws_ping_interval": PING_MILLISECONDS,
+        "ws_ping_timeout": PING_MILLISECONDS,
         "headers": {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"},
     }
     config.VoilaConfiguration.strip_sources = True
@@ -217,6 +215,7 @@ def configuration(settings: Settings, scratch: str) -> Config:
     config.VoilaConfiguration.file_allowlist = []
     config.VoilaConfiguration.prelaunch_hook = only_for_visitors
     config.VoilaExecutor.startup_timeout = START_SECONDS
+    config.VoilaExecutor.cell_error_instruction = FAILED
     config.VoilaConfiguration.multi_kernel_manager_class = VisitorKernels
     config.VisitorKernels.limit = settings.visitors
     config.VisitorKernels.alone_timeout = settings.alone_seconds
@@ -225,6 +224,8 @@ def configuration(settings: Settings, scratch: str) -> Config:
     config.VisitorKernels.cull_idle_timeout = max(1, round(settings.idle_minutes * 60))
     config.VisitorKernels.cull_interval = max(1, round(min(settings.idle_minutes * 60, settings.alone_seconds, 60) / 4))
     config.VisitorKernels.cull_connected = True
+    if sys.platform != "win32" and len(scratch) <= SHORT_FOLDER:
+        config.KernelManager.transport = "ipc"  # sockets in a folder that is ours alone, where others at this machine find no port to try
     # A kernel that dies has lost its conversation; one started again would answer a page that it does not know.
     config.KernelRestarter.restart_limit = 0
     return config
@@ -237,17 +238,16 @@ def serve(settings: Settings, say: Callable[[str], None] = print) -> None:
     """
     if not settings.notebook.is_file():
         raise InputError(f"{settings.notebook} is not there, so there is nothing to serve.")
-    scratch = tempfile.mkdtemp(prefix="captionlab-page-")
-    try:
+    with tempfile.TemporaryDirectory(prefix="captionlab-page-", ignore_cleanup_errors=True) as scratch, ExitStack() as running:
         config = configuration(settings, scratch)
         if settings.port and not port_is_free(settings.ip.replace("localhost", "127.0.0.1"), settings.port):
             raise ResourceError(f"Port {settings.port} of {settings.ip} is taken; end what uses it, or choose another with --port.")
         if not settings.port:
             with socket.create_server((settings.ip, 0)) as free:
                 config.Voila.port = free.getsockname()[1]
+        if settings.share:
+            config.VisitorKernels.environment = running.enter_context(HostProcess(scratch)).environment
         server = ChatServer(config=config, notebook_path=str(settings.notebook.resolve()))
         server.say = say
         server.initialize([])
         server.start()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

@@ -81,10 +81,10 @@ class ModelBoxes:
             state = self.models.state(key)
             told = {ABSENT: words["model_absent"], BUSY: words["model_loading"],
                     READY: words["model_ready"].format(mib=f"{held.get(key, 0) / MIB:.1f}") if held.get(key) else words["model_remote"],
-                    BROKEN: words["model_failed"].format(why=self.models.failures.get(key, ""))}[state]
+                    BROKEN: words["model_failed"].format(why=self.models.why(key, language))}[state]
             parts = [offer.note[language], offer.missing[language] if offer.missing else told]
             say(self.notes[key], " · ".join(part for part in parts if part))
-        say(self.total, words["memory"].format(mib=f"{sum(held.values()) / MIB:.1f}", all=f"{kernel_bytes / MIB:.0f}"))
+        say(self.total, words["memory_shared" if self.models.shared else "memory"].format(mib=f"{sum(held.values()) / MIB:.1f}", all=f"{kernel_bytes / MIB:.0f}"))
 
 
 class Knobs:

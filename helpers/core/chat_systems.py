@@ -13,17 +13,19 @@ here the vision tower) as copies beside the original ones and switches them with
 
 from __future__ import annotations
 
+import inspect
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from helpers.core.chat_decoding import Decoding
 from helpers.core.chat_stream import Progress, stream_turns
-from helpers.core.chat_turns import COMPLETE, STOPPED
+from helpers.core.chat_turns import COMPLETE, CUT, STOPPED
 from helpers.core.conversations import Turn
 from helpers.core.errors import InputError
 from helpers.core.student import Student, first_line, load_student
@@ -157,8 +159,12 @@ class TeacherSystem:
         self.client, self._at_close = client, at_close
 
     def stream(self, picture, turns: Sequence[Turn], decoding: Decoding, stop: threading.Event) -> Iterator[Progress]:
-        """Asks over the line; tokens are not told while streaming. Raises TeacherError when no answer comes."""
-        yield from grow(self.client.stream(picture, turns[-1].content, **decoding.parameters()), stop)
+        """Asks over the line; the tokens are those that the service counts. Raises TeacherError when no answer comes."""
+        usage: dict = {}
+        pieces = self.client.stream(picture, turns[-1].content, told=usage.update, **decoding.parameters())
+        for progress in grow(pieces, stop, lambda: usage.get("output_tokens")):
+            cut = progress.end == COMPLETE and (progress.tokens or 0) >= decoding.max_new_tokens
+            yield replace(progress, end=CUT) if cut else progress
 
     def close(self) -> None:
         """End what was started for it."""
@@ -166,24 +172,48 @@ class TeacherSystem:
 
 
 class OwnSystem:
-    """Any object with `stream(picture, question)` → pieces, or `describe([picture], question)` → [answer]: a baseline, say."""
+    """Any object with `describe([picture], question)` → [answer], or `stream(picture, question)` → pieces: a baseline, say.
+
+    Of the chat's settings it gets those that its methods name, as `max_new_tokens` and `num_beams`.
+    """
 
     def __init__(self, model: object, nbytes: int | None = None):
-        parameters = getattr(model, "parameters", None)
-        self.model, self.nbytes = model, nbytes if nbytes is not None else weigh(parameters()) if callable(parameters) else 0
+        self.model, self.nbytes = model, weigh(_parameters(model)) if nbytes is None else nbytes
 
     def stream(self, picture, turns: Sequence[Turn], decoding: Decoding, stop: threading.Event) -> Iterator[Progress]:
-        """The last question's answer: in pieces where the model has them, else all at once. It reads no earlier turns."""
-        question = turns[-1].content
-        pieces = self.model.stream(picture, question) if hasattr(self.model, "stream") else iter(self.model.describe([picture], question))
-        yield from grow(pieces, stop)
+        """The last question's answer: in pieces where the model has them, else all at once. It reads no earlier turns.
+
+        Several beams know their words only at the end, so they are asked of `describe`.
+        """
+        question, options = turns[-1].content, decoding.options()
+        describe, pieces = getattr(self.model, "describe", None), getattr(self.model, "stream", None)
+        if pieces is None or describe is not None and options.get("num_beams", 1) > 1:
+            yield from grow(iter(describe([picture], question, **_taken(describe, options))), stop)
+        else:
+            options.pop("num_beams", None)
+            yield from grow(pieces(picture, question, **_taken(pieces, options)), stop)
 
     def close(self) -> None:
         """Nothing: whoever made the model keeps it."""
 
 
-def grow(pieces: Iterator[str], stop: threading.Event) -> Iterator[Progress]:
-    """Pieces of text → what is there so far, until they end or `stop` is set; a piece that does not come holds nobody up."""
+def _parameters(model: object) -> list:
+    """The tensors of an object with `parameters`, as torch modules and the baseline have them, or of what it carries as its `model`."""
+    for owner in (model, getattr(model, "model", None)):
+        if callable(getattr(owner, "parameters", None)):
+            return [*owner.parameters(), *getattr(owner, "buffers", list)()]
+    return []
+
+
+def _taken(method: Callable, options: dict) -> dict:
+    """Those of the options that a method names; what it takes unnamed it may not know."""
+    names = inspect.signature(method).parameters
+    return {name: value for name, value in options.items() if name in names}
+
+
+def grow(pieces: Iterator[str], stop: threading.Event, tokens: Callable[[], int | None] = lambda: None) -> Iterator[Progress]:
+    """Pieces of text → what is there so far, until they end or `stop` is set; a piece that does not come holds nobody up.
+    tokens: how many the text has by now, where somebody counts."""
     asked, text, first, end = time.perf_counter(), "", None, COMPLETE
     arrived, left = queue.SimpleQueue(), threading.Event()
 
@@ -212,7 +242,7 @@ def grow(pieces: Iterator[str], stop: threading.Event) -> Iterator[Progress]:
             if piece:
                 text += piece
                 first = first or time.perf_counter() - asked
-                yield Progress(text, None, time.perf_counter() - asked, first)
+                yield Progress(text, tokens(), time.perf_counter() - asked, first)
     finally:
         left.set()
-    yield Progress(text.strip(), None, time.perf_counter() - asked, first, end)
+    yield Progress(text.strip(), tokens(), time.perf_counter() - asked, first, end)

@@ -26,10 +26,14 @@ def answer_view(answer: Answer, words: Mapping[str, str], language: str, scene: 
     """One column. scene: the truth to mark the words by, once the answer has ended."""
     marked = scene is not None and answer.state in ENDED and bool(answer.text)
     left_out = missed(answer.text, scene, language) if marked else []
+    pieces = mark(answer.text, scene, language) if marked else []
+    between = ", " if language == "en" else "，"
+    faults = between.join(f"{piece.text} ({piece.why})" if language == "en" else f"{piece.text}（{piece.why}）" for piece in pieces if piece.why)
     return {"system": answer.system, "label": label or answer.label, "text": answer.text, "state": answer.state, "state_word": words[answer.state],
             "why": answer.why, "badge": badge(answer, words),
-            "pieces": [[piece.text, piece.mark, piece.why] for piece in mark(answer.text, scene, language)] if marked else None,
-            "missed": words["truth_missed"].format(things=", ".join(left_out)) if left_out else ""}
+            "pieces": [[piece.text, piece.mark] for piece in pieces] if marked else None,
+            "faults": words["truth_wrong"].format(things=faults) if faults else "",
+            "missed": words["truth_missed"].format(things=between.join(left_out)) if left_out else ""}
 
 
 def exchange_view(exchange: Exchange, thumb: str, name: str, words: Mapping[str, str], language: str, *, scene: Scene | None, truth: bool,

@@ -2,9 +2,13 @@
 
 `words(language)` gives {name: text}; {…} in a text is filled in by whoever shows it. The questions themselves stand in
 data/prompts/dimensions.yaml, the pictures' titles with the pictures.
+
+A fault becomes one sentence by `explain(error, language)`: a `Told` brings its own in both languages.
 """
 
 from __future__ import annotations
+
+from helpers.core.errors import CaptionLabError, without_folders
 
 _WORDS: dict[str, tuple[str, str]] = {
     # the page
@@ -33,6 +37,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "hide_truth": ("Hide the truth", "隐藏真相"),
     "truth_is": ("In the picture", "图中有"),
     "truth_missed": ("not named: {things}", "没有说到：{things}"),
+    "truth_wrong": ("wrong: {things}", "有误：{things}"),
     "waiting": ("waiting for its turn", "等待中"),
     "loading": ("loading", "加载中"),
     "writing": ("writing", "回答中"),
@@ -66,8 +71,9 @@ _WORDS: dict[str, tuple[str, str]] = {
     "model_loading": ("loading …", "加载中 …"),
     "model_ready": ("in memory: {mib} MiB", "已占内存：{mib} MiB"),
     "model_remote": ("ready; no weights here", "就绪；不占权重内存"),
-    "model_failed": ("not loaded: {why}", "未能加载：{why}"),
+    "model_failed": ("not loaded. {why}", "未能加载。{why}"),
     "memory": ("Weights in memory: {mib} MiB; the whole kernel: {all} MiB.", "权重占用内存：{mib} MiB；整个内核：{all} MiB。"),
+    "memory_shared": ("Weights in memory, once for all visitors: {mib} MiB; your own part: {all} MiB.", "权重占用内存（所有访客共用一份）：{mib} MiB；你自己的部分：{all} MiB。"),
     # decoding
     "decoding": ("How words are chosen", "解码方式"),
     "mode": ("Method", "方法"),
@@ -96,13 +102,37 @@ _WORDS: dict[str, tuple[str, str]] = {
     "no_model": ("Tick a model first.", "请先勾选一个模型。"),
     "busy": ("An answer is being written: wait for it or stop it first.", "正在回答：请等待，或先停止。"),
     "question_long": ("The question is over {most} characters: shorten it.", "问题超过 {most} 个字符：请缩短。"),
-    "out_of_memory": ("Memory ran out while answering: untick a model or allow a shorter answer, then ask again.", "回答时内存不足：请取消一个模型或缩短回答长度，然后重试。"),
-    "unexpected": ("The answer failed ({what}): ask again, or choose another model.", "回答失败（{what}）：请重试，或选择其他模型。"),
+    "out_of_memory": ("Memory ran out: untick a model or allow a shorter answer, then ask again.", "内存不足：请取消一个模型或缩短回答长度，然后重试。"),
+    "unexpected": ("That failed ({what}): ask again, or choose another model.", "出错了（{what}）：请重试，或选择其他模型。"),
+    "not_taken": ("Your question is not taken yet: the kernel is busy with something else.", "问题尚未被接收：内核正忙于其他任务。"),
+    "ended": ("The kernel has ended, and this conversation with it: run the chat's cell again, or reload the page.",
+              "内核已结束，这段对话也随之结束：请重新运行对话所在的单元格，或刷新页面。"),
 }
 
 LANGUAGES = ("en", "zh")
 
 
+class Told(CaptionLabError):
+    """A fault that is told in the interface's language. `words[language]` is the sentence; the message itself is the English one."""
+
+    def __init__(self, en: str, zh: str):
+        super().__init__(en)
+        self.words = {"en": en, "zh": zh}
+
+
 def words(language: str) -> dict[str, str]:
     """All texts in "en" or "zh"."""
     return {name: pair[LANGUAGES.index(language)] for name, pair in _WORDS.items()}
+
+
+def explain(error: BaseException, language: str) -> str:
+    """One sentence for a fault; also for one that nobody foresaw, and for memory that ran out, which torch reports in several ways."""
+    if isinstance(error, Told):
+        return error.words[language]
+    if isinstance(error, CaptionLabError):
+        return without_folders(str(error))
+    say = words(language)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error):
+        return say["out_of_memory"]
+    first = str(error).strip().splitlines()
+    return say["unexpected"].format(what=f"{type(error).__name__}: {without_folders(first[0])[:120]}" if first else type(error).__name__)

@@ -5,12 +5,20 @@ In a notebook such a fault is shown as its sentence alone, without the calls tha
 """
 
 import errno
+import re
 from collections.abc import Iterator
 
+# /folder/folder/ or C:\\folder\\ before a name; in https://host/folder/ a host stands before it.
+FOLDERS = re.compile(r"""(?<![\w.:/\\])(?:/|[A-Za-z]:\\)(?:[^\s/\\'",:;()]+[/\\])+""")
 FULL_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Of errors without a code: Python's and Rust's words (safetensors), SQLite's, Windows's, and those of torch.save's stream.
 FULL_WORDS = ("No space left", "File too large", "quota exceeded", "database or disk is full", "not enough space on the disk",
               "PytorchStreamWriter failed", "iostream error", "unexpected pos")
+
+
+def without_folders(text: str) -> str:
+    """A sentence in which files of this machine are named without their folders, for people elsewhere; addresses of the web stay whole."""
+    return FOLDERS.sub("", text)
 
 
 class CaptionLabError(Exception):

@@ -28,13 +28,13 @@ from helpers.core.errors import InputError
 from helpers.core.fonts import NO_FONT, chinese_family, drawable, families, is_chinese
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8A8A8A")
-SYSTEM_COLOURS = {"pretrained": "#8A8A8A", "lora": "#E69F00", "full": "#0072B2"}
+SYSTEM_COLOURS = {"baseline": "#009E73", "pretrained": "#8A8A8A", "lora": "#E69F00", "full": "#0072B2"}
 INK, FAINT = "#1f2328", "#c9ced6"
 LABELS = {"Bleu_1": "BLEU-1", "Bleu_2": "BLEU-2", "Bleu_3": "BLEU-3", "Bleu_4": "BLEU-4", "ROUGE_L": "ROUGE-L",
           "object_recall": "object recall", "object_precision": "object precision", "object_f1": "object F1",
           "colour_accuracy": "colour accuracy", "count_accuracy": "count accuracy", "chair_i": "CHAIR-i", "chair_s": "CHAIR-s",
           "relation_recall": "relation recall", "relation_precision": "relation precision"}
-SYSTEM_LABELS = {"pretrained": "pretrained", "lora": "LoRA", "full": "full"}
+SYSTEM_LABELS = {"baseline": "CNN-RNN", "pretrained": "pretrained", "lora": "LoRA", "full": "full"}
 
 STYLE = {
     "font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",

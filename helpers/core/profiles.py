@@ -66,6 +66,23 @@ class Train:
 
 
 @dataclass(frozen=True)
+class BaselineTraining:
+    """Training of the CNN-RNN baseline: its encoder (one of `helpers.baseline.ENCODERS`), passes over the data, samples a step, peak learning
+    rate, and how often a word must be in the captions to be learned."""
+
+    encoder: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    least: int
+
+    @property
+    def told(self) -> str:
+        """For people to read."""
+        return f"{self.encoder} encoder, {self.epochs} epochs at {self.learning_rate:g}, words seen {self.least} time(s) or more"
+
+
+@dataclass(frozen=True)
 class Generate:
     """How a student describes: pictures per batch, longest answer in tokens, beams (1: greedy)."""
 
@@ -84,6 +101,7 @@ class Profile:
     teacher: Teacher
     train: Train
     generate: Generate
+    baseline: BaselineTraining
 
     @property
     def offline(self) -> bool:

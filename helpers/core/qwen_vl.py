@@ -19,7 +19,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -83,8 +83,9 @@ class QwenVL:
                 return outcome
             time.sleep(outcome.wait)
 
-    def stream(self, picture: Image.Image | Path | str | bytes | EncodedImage, prompt: str, **parameters) -> Iterator[str]:
-        """One question, answered piece by piece: yields each new piece of text as it comes.
+    def stream(self, picture: Image.Image | Path | str | bytes | EncodedImage, prompt: str, *,
+               told: Callable[[dict], None] = lambda usage: None, **parameters) -> Iterator[str]:
+        """One question, answered piece by piece: yields each new piece of text as it comes. told: gets the usage so far before each.
 
         Raises InputError for the picture; TeacherError where the answer does not come, whatever the reason: a
         stream that has begun is not retried, since its words are already shown.
@@ -98,6 +99,7 @@ class QwenVL:
                     self._judge(response, _Tries())  # raises with the remedy where there is one
                     raise TeacherError(f"the teacher's answer did not come ({response.code}: {self._clean(response.message)}): "
                                        "ask again later")
+                told(usage_of(response.usage))
                 if piece := text_of(response.output.choices[0].message.content):
                     yield piece
         except self._line_faults() as error:

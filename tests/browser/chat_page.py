@@ -3,10 +3,13 @@
 import io
 import json
 import re
+import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Download, Locator, Page, expect
+from playwright.sync_api import Browser, Download, Locator, Page, expect
 
 SLOW = 180_000  # milliseconds; a page that runs a notebook, on a machine that has other things to do
 SOON = 60_000
@@ -31,6 +34,20 @@ chat.widget
 '''
 
 
+@contextmanager
+def visit(browser: Browser, url: str, **window) -> Iterator["ChatPage"]:
+    """Somebody at a browser of their own who opens the chat, and leaves it as people do, so that the server learns of it. It is being made
+    when this returns: `ready` waits for it.  window: as of Playwright's new_context."""
+    context = browser.new_context(**window)
+    page = context.new_page()
+    try:
+        page.goto(url, timeout=SLOW, wait_until="commit")
+        yield ChatPage(page)
+    finally:
+        page.goto("about:blank")
+        context.close()
+
+
 class ChatPage:
     """One chat on a page."""
 
@@ -42,6 +59,11 @@ class ChatPage:
         self.upload_notice = self.root.locator(".captionlab-picture .captionlab-notice")
         self.dialogs: list[str] = []
         page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
+
+    @property
+    def kernel(self) -> str:
+        """The id of the kernel behind Voilà's page."""
+        return self.page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId")
 
     def ready(self) -> "ChatPage":
         """Wait until it can be used."""
@@ -86,9 +108,13 @@ class ChatPage:
     def send_file(self, name: str, data: bytes, mime: str = "image/png") -> str:
         """Upload a file; returns what the chat says to it, once it says something."""
         before = self.preview()
-        self.root.locator("input.captionlab-file").set_input_files({"name": name, "mimeType": mime, "buffer": data})
-        self.page.wait_for_function("""([notice, image, before, receiving]) => !notice.textContent.startsWith(receiving) && (notice.textContent || image.src !== before)""",
-                                    arg=[self.upload_notice.element_handle(), self.root.locator(".captionlab-preview img").element_handle(), before, "Receiving"], timeout=SOON)
+        with tempfile.TemporaryDirectory() as folder:
+            # The driver takes half a minute for 20 MB, but none for a file of that size.
+            if large := len(data) > 2**20:
+                Path(folder, name).write_bytes(data)
+            self.root.locator("input.captionlab-file").set_input_files(Path(folder, name) if large else {"name": name, "mimeType": mime, "buffer": data})
+            self.page.wait_for_function("""([notice, image, before, receiving]) => !notice.textContent.startsWith(receiving) && (notice.textContent || image.src !== before)""",
+                                        arg=[self.upload_notice.element_handle(), self.root.locator(".captionlab-preview img").element_handle(), before, "Receiving"], timeout=SOON)
         return self.upload_notice.inner_text()
 
     def preview(self) -> str:

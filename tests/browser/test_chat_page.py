@@ -1,12 +1,11 @@
 """The chat as a web page, in a real browser against a real server: what a visitor does, and what a visitor might try."""
 
 import io
+import os
 import zlib
 
-import nbformat
 import pytest
-from chat_page import NOTEBOOK, SLOW, SOON, ChatPage, watch_growth
-from chat_visitors import Server
+from chat_page import SLOW, SOON, visit, watch_growth
 from PIL import Image, ImageDraw
 from playwright.sync_api import expect
 
@@ -16,26 +15,13 @@ ATTACKS = ["<script>window.hacked = 1; alert(1)</script>", '<img src="x" onerror
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, chromium):
-    folder = tmp_path_factory.mktemp("chat")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# The chat"), nbformat.v4.new_code_cell(NOTEBOOK)],
-                                        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
-    nbformat.write(notebook, folder / "chat.ipynb")
-    server = Server(folder / "chat.ipynb", visitors=7)
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def shared(browser, server):
+def shared(browser, chat_server):
     """One page for all tests that do not need one of their own."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    page.requests_elsewhere = []
-    page.on("response", lambda response: None if response.url.startswith((server.url, "data:", "blob:")) else page.requests_elsewhere.append(response.url))
-    page.goto(server.url, timeout=SLOW, wait_until="commit")
-    chat = ChatPage(page).ready()
-    yield chat
-    page.close()
+    with visit(browser, chat_server.url, viewport={"width": 1280, "height": 1000}) as chat:
+        chat.page.requests_elsewhere = []
+        chat.page.on("response", lambda response: None if response.url.startswith((chat_server.url, "data:", "blob:")) else chat.page.requests_elsewhere.append(response.url))
+        chat.page.reload(timeout=SLOW, wait_until="commit")  # now that somebody watches what it loads
+        yield chat.ready()
 
 
 @pytest.fixture
@@ -78,12 +64,12 @@ def test_two_clicks_ask_once(chat):
 
 
 def test_the_student_and_the_stand_in_answer_side_by_side_and_can_be_switched(chat, screenshots):
-    chat.use("Pretrained", "Stand-in, not Qwen-VL")
+    chat.use("Pretrained", "Offline stand-in, not Qwen-VL")
     chat.root.locator(".captionlab-chip").first.click()  # a question of the course's own
     exchange = chat.ask(chat.field.input_value())
     chat.wait()
     answers = chat.answers(exchange)
-    assert list(answers) == ["Pretrained", "Stand-in, not Qwen-VL"] and all(len(words.split()) > 2 for words in answers.values()), answers
+    assert list(answers) == ["Pretrained", "Offline stand-in, not Qwen-VL"] and all(len(words.split()) > 2 for words in answers.values()), answers
     badge = exchange.locator("[data-system=pretrained] .captionlab-badge").inner_text()
     assert "tokens/s" in badge and badge.split()[0].isdigit()
     boxes = [box.bounding_box() for box in exchange.locator(".captionlab-answer").all()]
@@ -164,7 +150,10 @@ def bomb() -> bytes:
 def test_pictures_are_taken_or_refused_with_a_sentence(chat, screenshots):
     turned = Image.Exif()
     turned[0x0112] = 6
-    taken = {"mine.png": (picture("PNG"), ""), "print.jpg": (picture("JPEG", mode="CMYK"), "CMYK"), "phone.jpg": (picture("JPEG", exif=turned), "upright"),
+    noise = io.BytesIO()
+    Image.frombytes("RGB", (2600, 2660), os.urandom(3 * 2600 * 2660)).save(noise, "PNG", compress_level=0)
+    assert 19 * 2**20 < len(noise.getvalue()) < 20 * 2**20  # just under the limit, and nothing to compress in it
+    taken = {"mine.png": (picture("PNG"), ""), "large.png": (noise.getvalue(), "scaled down"), "print.jpg": (picture("JPEG", mode="CMYK"), "CMYK"), "phone.jpg": (picture("JPEG", exif=turned), "upright"),
              "moving.gif": (picture("GIF", mode="L", save_all=True, append_images=[Image.new("L", (320, 240), 5)]), "first frame"),
              '<img src=x onerror="window.hacked=1">.png': (picture("PNG"), "")}
     refused = {"drawing.svg": b"<svg xmlns='http://www.w3.org/2000/svg'><script>window.hacked=1</script></svg>", "paper.jpg": b"%PDF-1.7\n" + bytes(200),
