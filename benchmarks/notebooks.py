@@ -1,6 +1,6 @@
 """How long each notebook takes by itself, and how much memory its kernel holds with all processes that it starts.
 
-    python benchmarks/notebooks.py                 every notebook, one after the other; JupyterLab itself and a visitor's kernel of the chat page
+    python benchmarks/notebooks.py                 every notebook, one after the other, and JupyterLab itself
     python benchmarks/notebooks.py 01 05           these notebooks only
 
 Memory in MiB at its highest, looked at twice a second:
@@ -27,11 +27,9 @@ from nbclient import NotebookClient
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # also from a checkout that is not installed
 
-from helpers.core.chat_server import only_for_visitors
 from helpers.core.paths import NOTEBOOKS
 
 LIMIT = 1800  # seconds for one cell
-ASKED = 'chat.ask("Describe the picture.")\nprint(chat.wait().answers[0].text)'  # what a visitor does at least
 
 
 class Watch:
@@ -108,9 +106,6 @@ def main() -> None:
             print(execute(nbformat.read(path, as_version=4)).row(path.stem), flush=True)
     if not asked:
         print(open_lab().row("JupyterLab itself"), flush=True)
-        page = only_for_visitors(None, nbformat.read(NOTEBOOKS / "06_chat.ipynb", as_version=4), "")
-        page.cells.append(nbformat.v4.new_code_cell(ASKED))
-        print(execute(page).row("a visitor of the chat page"), flush=True)
 
 
 if __name__ == "__main__":

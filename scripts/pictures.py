@@ -5,7 +5,7 @@
     python scripts/pictures.py --tables        the badges and tables alone
 
 A picture shows outputs as they are stored in the notebook (`SHOWN` says which; otherwise its first figures), so it changes when the notebook is
-executed anew. The chat's is its page, served and asked a question. Titles, first sentences and minutes in the tables are the notebooks' own; the
+executed anew. Titles, first sentences and minutes in the tables are the notebooks' own; the
 badges say what pyproject.toml says. `tests/test_documents.py` holds badges and tables against their sources.
 """
 
@@ -16,8 +16,6 @@ import html
 import io
 import re
 import shutil
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +27,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 SIZE = (960, 600)     # of the page; the picture is half as wide and high
 COLOURS = 96
-WAIT = 300_000  # milliseconds, for a page that starts a kernel on a machine that has other things to do
 READMES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
 MINUTES = {"en": "{} minutes", "zh": "{} 分钟"}
 # Of each notebook, the cells whose outputs tell most: a piece of their source.
@@ -40,8 +37,6 @@ SHOWN = {
     "04_finetuning": ('launch("full"', "memory_chart(plans"),
     "05_metrics": ("grouped_bars(scored.result",),
 }
-CHAT = "06_chat"
-QUESTIONS = ("Describe the picture.", "What colour is it?")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 STYLE = """body { margin: 0; font: 15px/1.35 sans-serif; background: #fff; color: #222 } img { max-width: 100%; display: block; margin: 6px auto; object-fit: contain }
@@ -54,17 +49,19 @@ def notebooks() -> list[Path]:
 
 
 def outputs(notebook: Path) -> list[str]:
-    """The outputs to show, as HTML. Ends the program where a cell of `SHOWN` is gone."""
-    cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+    """What to show, as HTML: a picture attached to the notebook's head, else outputs; none of a notebook that was not executed.
+
+    Ends the program where a cell of `SHOWN` is gone."""
+    everything = nbformat.read(notebook, as_version=4).cells
+    for attached in everything[0].get("attachments", {}).values():
+        return [f'<img src="data:{kind};base64,{data}">' for kind, data in attached.items()]
+    cells = [cell for cell in everything if cell.cell_type == "code"]
     if notebook.stem in SHOWN:
         found = [next((cell for cell in cells if wanted in cell.source), None) for wanted in SHOWN[notebook.stem]]
         if None in found:
             raise SystemExit(f"{notebook.name} has no cell with {SHOWN[notebook.stem][found.index(None)]!r} any more: change SHOWN")
         return [shown for cell in found for shown in list(_html_of(cell))[-1:]]
-    figures = [shown for cell in cells for shown in _html_of(cell) if shown.startswith("<img")]
-    if not figures:
-        raise SystemExit(f"{notebook.name} stores no figure: name a cell in SHOWN")
-    return figures[:2]
+    return [shown for cell in cells for shown in _html_of(cell) if shown.startswith("<img")][:2]
 
 
 def _html_of(cell: nbformat.NotebookNode) -> Iterator[str]:
@@ -88,30 +85,13 @@ def draw(asked: list[str]) -> None:
         for notebook in notebooks():
             if not asked or notebook.stem in asked:
                 page = browser.new_page(viewport=dict(zip(("width", "height"), SIZE)))
-                if notebook.stem == CHAT:
-                    _open_chat(page)
-                else:
-                    shown = outputs(notebook)
+                if shown := outputs(notebook):
                     page.set_content(f"<style>{STYLE} body > img {{ max-height: {SIZE[1] // len(shown) - 12}px }}</style>{''.join(shown)}")
-                print(save(page.screenshot(), notebook.stem))
+                    print(save(page.screenshot(), notebook.stem))
+                else:
+                    print(f"{notebook.name} stores no figure yet: execute it, and run this again")
                 page.close()
         browser.close()
-
-
-def _open_chat(page) -> None:
-    """Serve the chat, ask its questions on the page, and leave the page as it is then."""
-    server = subprocess.Popen([sys.executable, "-m", "helpers.cli", "chat", "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        address = next(match[0] for line in server.stdout if (match := re.search(r"http://\S+", line)))
-        page.goto(address, timeout=WAIT)
-        for number, question in enumerate(QUESTIONS, 1):
-            page.locator(".captionlab-field").fill(question, timeout=WAIT)
-            page.locator(".captionlab-ask").click(timeout=WAIT)
-            page.wait_for_function(f"document.querySelectorAll('.captionlab-exchange').length == {number}", timeout=WAIT)
-            page.wait_for_function("!document.querySelector('.captionlab-ask').disabled", timeout=WAIT)
-    finally:
-        server.terminate()
-        server.wait()
 
 
 def save(screenshot: bytes, name: str) -> Path:
@@ -125,7 +105,7 @@ def save(screenshot: bytes, name: str) -> Path:
 def introduce(notebook: Path, language: str = "en") -> tuple[str, str, int]:
     """(title, first sentence, minutes) as the notebook, or where it has one its Chinese twin, says them."""
     cells = [cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "markdown"]
-    plan = next(cell for cell in cells if "| minutes |" in cell)
+    plan = next(cell for cell in cells if cell.startswith("## What you will do"))
     minutes = sum(int(number) for number in re.findall(r"\| (\d+) \|$", plan, re.MULTILINE))
     twin = ROOT / "notebooks" / language / f"{notebook.stem}.md"
     first = re.sub(r"<!--.*?-->\s*", "", twin.read_text(encoding="utf-8")) if language != "en" and twin.is_file() else cells[0]
@@ -139,9 +119,10 @@ def table(language: str) -> str:
     cells = []
     for notebook in notebooks():
         title, text, minutes = introduce(notebook, language)
-        shown = f"[![{title}](docs/pictures/{notebook.stem}.png)](notebooks/{notebook.name})"
-        cells.append(f"{shown}<br>**{title}**, {MINUTES[language].format(minutes)}. {text}" if language == "en"
-                     else f"{shown}<br>**{title}**（{MINUTES[language].format(minutes)}）：{text}")
+        link = f"notebooks/{notebook.name}"
+        shown = f"[![{title}](docs/pictures/{notebook.stem}.png)]({link})<br>" if (PICTURES / f"{notebook.stem}.png").is_file() else ""
+        said = f"[**{title}**]({link}), {MINUTES['en'].format(minutes)}. {text}" if language == "en" else f"[**{title}**]({link})（{MINUTES['zh'].format(minutes)}）：{text}"
+        cells.append(shown + said)
     cells += [""] * (len(cells) % 2)
     return "\n".join(["| | |", "|---|---|", *(f"| {left} | {right} |" for left, right in zip(cells[::2], cells[1::2]))])
 

@@ -57,6 +57,11 @@ class Document:
         return ROOT / self.name
 
     @property
+    def folder(self) -> Path:
+        """From where its links are read: a notebook's Chinese text stands in notebooks-zh/ when it is built, beside notebooks/."""
+        return ROOT / "notebooks" if self.name.startswith("notebooks/zh/") else self.path.parent
+
+    @property
     def text(self) -> str:
         """All of it."""
         return "\n\n".join(self.texts)

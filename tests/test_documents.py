@@ -24,18 +24,18 @@ import yaml
 from documents import Command, read_documents
 
 from helpers import cli
+from helpers.core.agreement import disagreements
 from helpers.core.paths import ROOT
 
 DOCUMENTS = {document.name: document for document in read_documents()}
 READMES = ("README.md", "README.zh-CN.md")
-PAIRS = (READMES, ("docs/instructors.md", "docs/zh/instructors.md"), ("docs/measurements.md", "docs/zh/measurements.md"))
 COMMANDS = typer.main.get_command(cli.app).commands
 UsageError = typer.BadParameter.__mro__[1]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 # Words in capitals that stand for what the reader puts there, with something that every option takes.
 STANDS_FOR = {"N": "1", "NN": "01", "YUAN": "1", "SECONDS": "1"}
 # Programs of others, whose options are not ours to know.
-OTHERS = {"apt", "cd", "conda", "cp", "git", "hf", "jupyter", "ls", "nice", "pip", "py", "sbatch", "source", "ssh", "tensorboard", "uv"}
+OTHERS = {"apt", "cd", "conda", "cp", "git", "hf", "jupyter", "ln", "ls", "nice", "pip", "py", "sbatch", "source", "ssh", "tensorboard", "uv"}
 # Settings that other programs read; ours are found in the code.
 SETTINGS = {"CUDA_VISIBLE_DEVICES", "HF_ENDPOINT", "HF_HUB_OFFLINE", "OMP_NUM_THREADS"}
 # Made by runs, so not in the repository; and names that stand for others.
@@ -63,11 +63,11 @@ def test_links_lead_somewhere(document):
     for link in document.links():
         parts = urlsplit(link)
         if parts.scheme:
-            assert parts.scheme in ("https", "http", "mailto", "data"), link
+            assert parts.scheme in ("https", "http", "mailto", "data", "attachment"), link
             assert parts.scheme not in ("https", "http") or re.fullmatch(r"[\w.-]+\.[a-z]{2,}|127\.0\.0\.1:\d+", parts.netloc), link
             assert not re.search(r"\s|[，。；）]", link), f"{link}: what follows the address was taken into it"
             continue
-        target = (document.path.parent / unquote(parts.path)).resolve() if parts.path else document.path
+        target = (document.folder / unquote(parts.path)).resolve() if parts.path else document.path
         assert target == ROOT or target.is_relative_to(ROOT), f"{link} leads out of the repository"
         name = target.relative_to(ROOT).as_posix()
         assert name in every_file(), f"there is no {name} in the repository"
@@ -239,6 +239,15 @@ def test_readmes_name_every_command_and_target():
         assert targets <= {word for command in named if command.program == "make" for word in command.words[1:]}
 
 
+def test_both_readmes_say_the_same():
+    """Sections, tables, code, links and numbers, as tests/test_editions.py compares all other documents; comments in code are translated."""
+    english, chinese = (re.sub(r"(?m)^(make|export|captionlab)(.*?) +# .*$", r"\1\2", DOCUMENTS[name].text) for name in READMES)
+    english, chinese = (re.sub(r"(?s)```\n.*?```", "```\ntranslated\n```", text) for text in (english, chinese))
+    waiting = [name for name in DOCUMENTS if name.endswith(".ipynb") and name.replace("notebooks/", "notebooks/zh/").replace(".ipynb", ".md") not in DOCUMENTS]
+    # A notebook that has no Chinese text yet introduces itself in English.
+    assert not [fault for fault in disagreements(english, chinese) if not (waiting and fault.startswith("still English"))]
+
+
 # The commands of README that the tests do not run, and why. All others run as written, in the order in which they stand there.
 TOO_DEAR = {
     "make course": "the whole course takes a quarter of an hour; test_course.py runs a short one",
@@ -359,7 +368,7 @@ def held(strategy: str) -> float:
 def facts() -> dict[str, tuple[str, str, tuple]]:
     """{what: (document, how it is said, what the code says)}. What a document does not say any more is a fault as well."""
     from helpers.core.chat_server import RETRY_SECONDS, Settings
-    from helpers.core.comparison import DRAWS
+    from helpers.core.intervals import RESAMPLES
     from helpers.core.marked import load_marked
     from helpers.core.photos import load_photos
     from helpers.core.prices import load_prices
@@ -386,7 +395,7 @@ def facts() -> dict[str, tuple[str, str, tuple]]:
         "the same in the notebook": (one, r"(\d+) sentences in the manners", (sentences,)),
         "prompts of the lab": (one, r"## 3 (\w+) prompts", (prompts,)),
         "comparisons of the lab": (one, r"(\d+) prompts times (\d+) measures are (\d+) comparisons", (prompts - 1, 5, 5 * (prompts - 1))),
-        "draws of the bootstrap": (one, r"do that (\d+) times", (DRAWS,)),
+        "draws of the bootstrap": (one, r"do that (\d+) times", (RESAMPLES,)),
         "prompts in CONTRIBUTING": ("CONTRIBUTING.md", r'"(\w+) prompts", "(\d+) prompts times', (prompts, prompts - 1)),
         "photographs": ("CONTRIBUTING.md", r"each of the (\w+) photographs", (len(load_photos()),)),
         "LoRA on one GPU": ("README.md", r"LoRA on MiniCPM-V 4.6, one GPU [^\n]* ([\d.]+) GiB \|", (planned("lora", 2),)),
@@ -400,7 +409,7 @@ def facts() -> dict[str, tuple[str, str, tuple]]:
         "main memory": (guide, r"with (\d+) GiB of main memory for LoRA and (\d+) for", (held("lora"), held("full"))),
         "the smallest": (guide, r"1024 tokens, without DeepSpeed \| ([\d.]+)", (planned("lora", 0, views=1, tune_vision=False, sequence_length=1024),)),
         "visitors": (guide, r"VISITORS=(\d+)", (chat.visitors,)),
-        "visitors in words": (guide, r"so (eight) visitors are 4 GiB. (Eight) are the default", (chat.visitors, chat.visitors)),
+        "visitors in words": (guide, r"(Eight) visitors are the default", (chat.visitors,)),
         "idle minutes": (guide, r"conversation that was not used for (\d+) minutes", (chat.idle_minutes,)),
         "the chat's port": (guide, r"PORT=(\d+)", (chat.port,)),
         "a full page": (guide, r"tries again by itself every (\d+) seconds", (RETRY_SECONDS,)),
@@ -452,7 +461,7 @@ def test_what_the_planner_is_off_by_is_what_it_says():
     rows = dict(re.findall(r"^\| (LoRA|all parameters) \| (.+) \|$", table, re.MULTILINE))
     for strategy, name in (("lora", "LoRA"), ("full", "all parameters")):
         found = [one for one in published() if one.plan.setup.strategy == strategy]
-        off = [f"{100 * (one.plan.total / 2**30 / one.measured - 1):+.1f} %" for one in sorted(found, key=lambda one: one.plan.setup.gpus)]
+        off = [f"{100 * (one.plan.total / one.measured - 1):+.1f} %" for one in sorted(found, key=lambda one: one.plan.setup.gpus)]
         assert rows[name].split(" | ") == off
 
 
@@ -511,6 +520,6 @@ def test_pictures_badges_and_tables_are_those_of_today():
         text = readme.read_text(encoding="utf-8")
         assert pictures.with_table(text, language) == text, "run python scripts/pictures.py --tables"
     for notebook in pictures.notebooks():
-        pictures.outputs(notebook) if notebook.stem != pictures.CHAT else None  # ends the program where a cell to be shown is gone
-        size = (pictures.PICTURES / f"{notebook.stem}.png").stat().st_size
-        assert 3_000 < size < 150_000, f"{notebook.stem}.png has {size} bytes"
+        if pictures.outputs(notebook):  # none of a notebook that was not executed yet
+            size = (pictures.PICTURES / f"{notebook.stem}.png").stat().st_size
+            assert 3_000 < size < 150_000, f"{notebook.stem}.png has {size} bytes"
