@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from helpers.core import robustness
 from helpers.core.conversations import write_conversations
-from helpers.core.corruptions import CORRUPTIONS, STRENGTHS, corrupt
+from helpers.core.corruptions import CORRUPTIONS, STRENGTHS
 from helpers.core.errors import InputError
 from helpers.core.figures import gallery, label_of
 from helpers.core.forgetting import make_exam, sit
@@ -37,6 +37,7 @@ from helpers.core.profiles import Profile, load_profile
 from helpers.core.reading import read
 from helpers.core.reference_form import ReferenceForm
 from helpers.core.report import Shown
+from helpers.core.robustness_figures import corruption_sheet
 from helpers.core.splits import SPLITS, draw_splits, known, make_case
 from helpers.core.strange import kind_of
 from helpers.core.study import Setup, labelled, noise_study, parse_seeds, read_study, write_study
@@ -112,10 +113,9 @@ def show_splits(number: int | None = None) -> Figure:
     return gallery([case.picture for case in cases], list(SPLITS), columns=7)
 
 
-def show_corruptions(picture: Image.Image, columns: Sequence[int] = (0, *STRENGTHS)) -> Figure:
+def show_corruptions(picture: Image.Image) -> Figure:
     """A picture under every corruption, a row each, weak to strong."""
-    shown = [(corrupt(picture, name, strength), f"{name} {strength}" if strength else "as drawn") for name in CORRUPTIONS for strength in columns]
-    return gallery([image for image, _ in shown], [title for _, title in shown], columns=len(columns))
+    return corruption_sheet(picture)
 
 
 def load_study(name: str, results: str | Path = RESULTS) -> dict:

@@ -146,7 +146,8 @@ class ReferenceForm:
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        display(self.widget)
+        written = sum(sample.id in self.references for sample in self.samples)
+        display(self.widget._repr_mimebundle_() | {"text/plain": f"a form for {len(self.samples)} pictures, {written} of them with a reference"}, raw=True)
 
 
 def _paragraphs(sentences) -> str:

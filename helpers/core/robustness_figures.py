@@ -1,5 +1,6 @@
 """Figures of where systems break, drawn from the plain results of robustness.py, forgetting.py and study.py.
 
+    corruption_sheet(picture)       a picture under every corruption, weak to strong
     drop_chart(result)              one row a split, one mark a system: how far a metric drops, with intervals
     robustness_curves(result)       one panel a corruption, one line a system over five strengths, with bands
     reliability_diagram(result)     probability against share right, one panel a system and set
@@ -18,15 +19,36 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from PIL import Image
 
 from helpers.core.calibration import BINS
-from helpers.core.corruptions import CORRUPTIONS, STRENGTHS
+from helpers.core.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from helpers.core.errors import InputError
 from helpers.core.figures import FAINT, INK, PALETTE, STYLE, colour_of, label_of
 from helpers.core.metric_tables import lower_is_better
 from helpers.core.splits import BASE
 
 MARKERS = "osD^vPX"
+
+
+def corruption_sheet(picture: Image.Image, side: int = 96) -> Figure:
+    """A picture as it was drawn, then a row a corruption, weak to strong, each `side` pixels wide."""
+    gap = 6
+    sheet = np.full((len(CORRUPTIONS) * (side + gap) - gap, (len(STRENGTHS) + 1) * (side + gap) - gap, 3), 255, dtype=np.uint8)
+    for row, name in enumerate(CORRUPTIONS):
+        for column, strength in enumerate((0, *STRENGTHS)):
+            top, left = row * (side + gap), column * (side + gap)
+            sheet[top:top + side, left:left + side] = corrupt(picture, name, strength).resize((side, side), Image.Resampling.BICUBIC)
+    with rc_context(STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(sheet.shape[1] / 100 + 0.9, sheet.shape[0] / 100 + 0.4), layout="constrained")
+        axes = figure.add_subplot()
+        axes.imshow(sheet)
+        axes.set_xticks([column * (side + gap) + side / 2 for column in range(len(STRENGTHS) + 1)], ["as drawn", *map(str, STRENGTHS)])
+        axes.set_yticks([row * (side + gap) + side / 2 for row in range(len(CORRUPTIONS))], list(CORRUPTIONS))
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.xaxis.tick_top()
+        return figure
 
 
 def _place(systems: Sequence[str], name: str) -> tuple[str, str]:

@@ -53,7 +53,7 @@ class Setup:
     language: str = "en"
     learning_rates: Mapping[str, float] | None = None
     batch: int = 16
-    threads: int | None = None
+    threads: int = 1
 
     def __post_init__(self) -> None:
         if min(self.train, self.eval) < 2 or self.epochs <= 0 or not self.seeds:
