@@ -242,7 +242,7 @@ def test_readmes_name_every_command_and_target():
 def test_both_readmes_say_the_same():
     """Sections, tables, code, links and numbers, as tests/test_editions.py compares all other documents; comments in code are translated."""
     english, chinese = (re.sub(r"(?m)^(make|export|captionlab)(.*?) +# .*$", r"\1\2", DOCUMENTS[name].text) for name in READMES)
-    english, chinese = (re.sub(r"(?s)```\n.*?```", "```\ntranslated\n```", text) for text in (english, chinese))
+    english, chinese = (re.sub(r"(?s)\n\n```\n.*?\n```", "\n\n```\ntranslated\n```", text) for text in (english, chinese))
     waiting = [name for name in DOCUMENTS if name.endswith(".ipynb") and name.replace("notebooks/", "notebooks/zh/").replace(".ipynb", ".md") not in DOCUMENTS]
     # A notebook that has no Chinese text yet introduces itself in English.
     assert not [fault for fault in disagreements(english, chinese) if not (waiting and fault.startswith("still English"))]
@@ -495,7 +495,7 @@ def test_messages_that_the_guide_explains_are_the_kit_s_own():
     sources = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in every_file()
                         if name.startswith(("helpers/", "finetune/", "scripts/")) and name.endswith((".py", ".sh", ".j2")) or name == "Makefile")
     for name in ("docs/instructors.md", "docs/zh/instructors.md"):
-        table = DOCUMENTS[name].text.split("<!-- messages -->")[1].split("\n\n")[1]
+        table = DOCUMENTS[name].text.split("<!-- messages of the kit -->")[1].split("\n\n")[1]
         quoted = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
         assert len(quoted) == len(table.strip().splitlines()) - 2 >= 15
         assert not [message for message in quoted if message not in sources]
