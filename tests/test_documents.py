@@ -24,6 +24,7 @@ import yaml
 from documents import Command, read_documents
 
 from helpers import cli
+from helpers.core.agreement import disagreements
 from helpers.core.paths import ROOT
 
 DOCUMENTS = {document.name: document for document in read_documents()}
@@ -238,6 +239,15 @@ def test_readmes_name_every_command_and_target():
         assert targets <= {word for command in named if command.program == "make" for word in command.words[1:]}
 
 
+def test_both_readmes_say_the_same():
+    """Sections, tables, code, links and numbers, as tests/test_editions.py compares all other documents; comments in code are translated."""
+    english, chinese = (re.sub(r"(?m)^(make|export|captionlab)(.*?) +# .*$", r"\1\2", DOCUMENTS[name].text) for name in READMES)
+    english, chinese = (re.sub(r"(?s)\n\n```\n.*?\n```", "\n\n```\ntranslated\n```", text) for text in (english, chinese))
+    waiting = [name for name in DOCUMENTS if name.endswith(".ipynb") and name.replace("notebooks/", "notebooks/zh/").replace(".ipynb", ".md") not in DOCUMENTS]
+    # A notebook that has no Chinese text yet introduces itself in English.
+    assert not [fault for fault in disagreements(english, chinese) if not (waiting and fault.startswith("still English"))]
+
+
 # The commands of README that the tests do not run, and why. All others run as written, in the order in which they stand there.
 TOO_DEAR = {
     "make course": "the whole course takes a quarter of an hour; test_course.py runs a short one",
@@ -252,13 +262,6 @@ TOO_DEAR = {
     "captionlab chat": "a server until Ctrl-C; test_chat_server.py starts it",
     "captionlab standin": "a server until Ctrl-C; test_cli.py starts and stops it",
     "captionlab pretrain": "takes up to 90 minutes; test_pretrain.py takes a few steps",
-    "captionlab pretrain-encoder": "takes half an hour; test_baseline_encoder.py takes a few steps",
-    "captionlab baseline": "trains; test_baseline.py runs it",
-    "captionlab study": "trains and describes for an hour; test_study.py runs a small one",
-    "make release": "test_assignments.py releases",
-    "captionlab release": "test_assignments.py releases",
-    "make grade": "test_assignments.py grades a class",
-    "captionlab grade": "test_assignments.py grades a class",
     "bash finetune/finetune_lora.sh": "test_finetune_manual.py runs it as its manual has it",
     "bash finetune/finetune_ds.sh": "test_finetune_manual.py runs it as its manual has it",
     "python3.11 -m": "makes an environment",
@@ -492,7 +495,7 @@ def test_messages_that_the_guide_explains_are_the_kit_s_own():
     sources = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in every_file()
                         if name.startswith(("helpers/", "finetune/", "scripts/")) and name.endswith((".py", ".sh", ".j2")) or name == "Makefile")
     for name in ("docs/instructors.md", "docs/zh/instructors.md"):
-        table = DOCUMENTS[name].text.split("<!-- the table of messages -->")[1].split("\n\n")[1]
+        table = DOCUMENTS[name].text.split("<!-- messages of the kit -->")[1].split("\n\n")[1]
         quoted = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
         assert len(quoted) == len(table.strip().splitlines()) - 2 >= 15
         assert not [message for message in quoted if message not in sources]
