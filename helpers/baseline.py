@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from helpers.core.baseline_student import DECODERS, Baseline, load_baseline, make_encoder
+from helpers.core.baseline_student import DECODERS, Baseline, build_encoder, load_baseline
 from helpers.core.baseline_training import CHECKPOINT, HISTORY, Examination, History, Recipe, Trainer
 from helpers.core.cnn_encoder import load_encoder
 from helpers.core.conversations import Sample, read_conversations
@@ -27,7 +27,7 @@ from helpers.core.profiles import Profile
 from helpers.core.runs import digest_data, read_json, write_json
 from helpers.core.vocabulary import Vocabulary
 
-__all__ = ["ENCODERS", "Recipe", "Trained", "load", "recipe_of", "train"]
+__all__ = ["ENCODERS", "Recipe", "Trained", "load", "make_encoder", "recipe_of", "train"]
 
 ENCODERS = {
     "pretrained": "the kit's own small CNN, pretrained on drawn scenes, frozen",
@@ -80,7 +80,7 @@ def train(
         raise InputError(f"No sample of {eval_data} asks what {data} asks ({question!r}); give its own eval.json, or none.")
     with one_thread():
         torch.manual_seed(recipe.seed)
-        encoder, kind = _make_encoder(recipe.encoder)
+        encoder, kind = make_encoder(recipe.encoder)
         frozen = recipe.encoder != "scratch"
         asked = {"recipe": asdict(recipe), "data": digest_data(data), "eval": digest_data(eval_data) if eval_data else None, "encoder": digest_encoder(encoder)}
         finished = read_json(out / HISTORY)
@@ -127,12 +127,12 @@ def _choose(samples: Sequence[Sample], data: str | Path) -> tuple[list[Sample], 
     return [sample for sample in samples if sample.question == question], question, len(samples) - number
 
 
-def _make_encoder(name: str) -> tuple[torch.nn.Module, str]:
-    """An encoder by its name in ENCODERS, and what `make_encoder` calls its kind."""
+def make_encoder(name: str) -> tuple[torch.nn.Module, str]:
+    """An encoder by its name in ENCODERS, and what `build_encoder` calls its kind. Raises InputError, ResourceError where it cannot be had."""
     if name == "pretrained":
         return load_encoder(), "cnn"
     if name == "scratch":
-        return make_encoder("cnn"), "cnn"
+        return build_encoder("cnn"), "cnn"
     if name == "resnet18":
         from helpers.core.resnet_encoder import load_resnet
 
