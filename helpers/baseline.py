@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from helpers.core.baseline_student import Baseline
     from helpers.core.feature_cache import FeatureCache
 
-__all__ = ["ENCODERS", "Recipe", "Trained", "load", "recipe_of", "train"]
+__all__ = ["ENCODERS", "Recipe", "Trained", "load", "make_encoder", "recipe_of", "train"]
 
 ENCODERS = {
     "pretrained": "the kit's own small CNN, pretrained on drawn scenes, frozen",
@@ -88,7 +88,7 @@ def train(
         raise InputError(f"No sample of {eval_data} asks what {data} asks ({question!r}); give its own eval.json, or none.")
     with one_thread():
         torch.manual_seed(recipe.seed)
-        encoder, kind = _make_encoder(recipe.encoder)
+        encoder, kind = make_encoder(recipe.encoder)
         frozen = recipe.encoder != "scratch"
         asked = {"recipe": asdict(recipe), "data": digest_data(data), "eval": digest_data(eval_data) if eval_data else None, "encoder": digest_encoder(encoder)}
         finished = read_json(out / HISTORY)
@@ -137,16 +137,16 @@ def _choose(samples: Sequence[Sample], data: str | Path) -> tuple[list[Sample], 
     return [sample for sample in samples if sample.question == question], question, len(samples) - number
 
 
-def _make_encoder(name: str) -> tuple[torch.nn.Module, str]:
-    """An encoder by its name in ENCODERS, and what `make_encoder` calls its kind."""
+def make_encoder(name: str) -> tuple[torch.nn.Module, str]:
+    """An encoder by its name in ENCODERS, and what `build_encoder` calls its kind. Raises InputError, ResourceError where it cannot be had."""
     if name == "pretrained":
         from helpers.core.cnn_encoder import load_encoder
 
         return load_encoder(), "cnn"
     if name == "scratch":
-        from helpers.core.baseline_student import make_encoder
+        from helpers.core.baseline_student import build_encoder
 
-        return make_encoder("cnn"), "cnn"
+        return build_encoder("cnn"), "cnn"
     if name == "resnet18":
         from helpers.core.resnet_encoder import load_resnet
 
