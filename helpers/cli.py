@@ -358,6 +358,43 @@ def course(
 
 
 @app.command()
+def splits(
+    out: Annotated[Path, typer.Option(help="folder; a folder a split in it, with its pictures and scenes.jsonl, the truth")],
+    number: Annotated[int, typer.Option(min=1, help="plans; each split holds those of them that it can change")] = 150,
+    seed: Annotated[int, typer.Option(help="same seed, same pixels")] = 0,
+) -> None:
+    """Draw test pictures that differ from the evaluation scenes in one thing each: colours, places, kinds, crowds, size, style."""
+    from helpers.generalization import draw_splits
+
+    for name, count in draw_splits(out, number, seed).items():
+        typer.echo(f"{name}: {count} pictures in {out / name.replace(' ', '-')}")
+
+
+@app.command()
+def study(
+    what: Annotated[Literal["noise", "held-out", "systems"], typer.Argument(help="noise: how good must labels be; held-out: what labels lack; "
+                                                                            "systems: where each system breaks")] = "noise",
+    out: Annotated[Path, typer.Option(help="folder for the result, and for the work, from which a killed run continues")] = Path("results/studies"),
+    system: Annotated[list[str], typer.Option(metavar="NAME=FOLDER", help="systems: a model's or adapter's folder; default: the pretrained student and all in --results")] = [],
+    results: Annotated[Path, typer.Option(help="systems: where `captionlab course` trained them")] = Path("results"),
+    number: Annotated[int | None, typer.Option(help="systems: plans of each split (150)")] = None,
+    corrupted: Annotated[int | None, typer.Option(help="systems: pictures of each corruption and strength (100)")] = None,
+    asked: Annotated[int | None, typer.Option(help="systems: questions of each lesson of pretraining (60)")] = None,
+    train: Annotated[int | None, typer.Option(help="noise, held-out: scenes to learn from (480)")] = None,
+    evaluation: Annotated[int | None, typer.Option("--eval", help="noise, held-out: scenes to be examined with (200)")] = None,
+    epochs: Annotated[float | None, typer.Option(help="noise, held-out: passes over the scenes (3)")] = None,
+    seeds: Annotated[str | None, typer.Option(help="noise, held-out: one training each, with commas (0,1)")] = None,
+    model: Annotated[str | None, typer.Option(help="noise, held-out: what is fine-tuned (tiny)")] = None,
+    language: Annotated[Language, typer.Option(help="of questions and answers")] = "en",
+) -> None:
+    """Measure what takes longer than a notebook, and write <out>/<what>.json, which notebook 07 then shows in place of the kit's own."""
+    from helpers.generalization import study_command
+
+    given = dict(number=number, corrupted=corrupted, asked=asked, train=train, eval=evaluation, epochs=epochs, seeds=seeds, model=model)
+    typer.echo(f"the result is in {study_command(what, out, system, results, language, given, say=typer.echo)}")
+
+
+@app.command()
 def chat(
     ip: Annotated[str, typer.Option(help="address to listen on; one that other machines reach asks visitors for a token")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one")] = 8866,

@@ -132,10 +132,9 @@ def _check(profile, images, out, seed, language, train, eval) -> Settings:
         raise InputError(f"The course needs at least 2 training and 2 evaluation scenes, not {train} and {eval}.")
     if Path(profile.student).is_absolute() and not (Path(profile.student) / "config.json").is_file():
         raise InputError(f"There is no student in {profile.student}; make it with `captionlab pretrain`, or name another in data/profiles.yaml.")
-    if profile.baseline.encoder == "resnet18":
-        from helpers.core.resnet_encoder import load_resnet
+    from helpers.baseline import make_encoder
 
-        load_resnet()  # now, and not when the labels are paid for
+    make_encoder(profile.baseline.encoder)  # that it cannot be had is to be known now, and not when the labels are paid for
     return Settings(profile, images, Path(out), seed, language, train, eval)
 
 
@@ -180,8 +179,9 @@ def _make_systems(settings: Settings, stations: Stations) -> None:
         stations.run(f"describe {system}", lambda: _describe(settings, system), settings=asked, after=["build", after],
                      outputs=[settings.output(system)], wipe=[settings.output(system), unfinished_file(settings.output(system))])
 
-    stations.run("train baseline", lambda: _train_baseline(settings), settings={"seed": settings.seed, **asdict(settings.profile.baseline), "encoder's weights": digest_model(str(CNN_ENCODER))},
-                 after=["build"], outputs=[settings.model("baseline") / "history.json"], wipe=[settings.model("baseline")])
+    cooked = {"seed": settings.seed, **asdict(settings.profile.baseline), "encoder's weights": digest_model(str(CNN_ENCODER))}
+    stations.run("train baseline", lambda: _train_baseline(settings), settings=cooked, after=["build"],
+                 outputs=[settings.model("baseline") / "history.json"], wipe=[settings.model("baseline")])
     describe("baseline", "train baseline")
     describe("pretrained", "build")
     for system in FINE_TUNED:

@@ -11,9 +11,10 @@ that cannot be computed here is absent from the scores and named under "unavaila
 it is never a zero.
 
 A new metric has one place: a function that gives {system: {metric: (n,) scores}} and a note on how, like `spice_scores`, and
-its line in `measure`'s `more`. Intervals, tests, tables, charts and metrics.json follow from that. One that is no mean of its
-samples' scores gives a `Statistic`, as BLEU does in `_score_words`. How it is written for people is figures.py's LABELS; its
-highest value, where that is not 1, metric_figures.py's TOP; whether less of it is better, metric_tables.py's LOWER_IS_BETTER.
+its line in `measure`'s `of_words` or `of_pairs`. Intervals, tests, tables, charts and metrics.json follow from that. One that is
+no mean of its samples' scores gives a `Statistic`, as BLEU does in `_score_words`. How it is written for people is figures.py's
+LABELS; what the report says it is, report.py's TERMS; its highest value, where that is not 1, metric_figures.py's TOP; whether less
+of it is better, metric_tables.py's LOWER_IS_BETTER. METRICS are those that pycocoevalcap has as well: a new one does not belong there.
 """
 
 from __future__ import annotations
@@ -121,16 +122,20 @@ def measure(
             pool.get(language)
         except ResourceError as error:
             unavailable["METEOR"] = str(error)
-        more = {"BERTScore": lambda: bert_scores(pairs, language, models), "CLIPScore": lambda: clip_scores(pairs, language, models)}
+        words: dict[str, list[str]]
+        gold: list[list[str]]
+        # Further metrics, a line each: of tokenized captions and references, or of pairs as they were read, pictures included.
+        of_words = {"SPICE": lambda: spice_scores(words, gold, language, spice)}
+        of_pairs = {"BERTScore": lambda: bert_scores(pairs, language, models), "CLIPScore": lambda: clip_scores(pairs, language, models)}
         try:
             words, gold = _words(pairs, tokenizer)
         except ResourceError as error:  # no tokenizer, no scores: another one's would not be comparable
             why = f"{error} Without it there are no {tokenizer} tokens; --tokenizer none works anywhere."
-            unavailable.update(dict.fromkeys((*METRICS, "SPICE"), why))
+            unavailable.update(dict.fromkeys((*METRICS, *of_words), why))
+            of_words = {}
         else:
             _score_words(words, gold, pairs.ids, language, pool, statistics, each, unavailable, steps)
-            more = {"SPICE": lambda: spice_scores(words, gold, language, spice), **more}
-        _score_more(more, statistics, each, unavailable, notes)
+        _score_more(of_words | of_pairs, statistics, each, unavailable, notes)
     if "METEOR" not in unavailable:
         notes["METEOR"] = meteor_program.NOTE[language]
     for name, statistic in graded.items():

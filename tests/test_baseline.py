@@ -128,7 +128,7 @@ def test_a_finished_training_is_not_done_again_and_another_recipe_is(folder, tmp
 def test_an_encoder_from_scratch_learns_along_and_a_pretrained_one_stays(folder, tmp_path):
     for name, moves in (("scratch", True), ("pretrained", False)):
         torch.manual_seed(QUICK.seed)
-        before, _ = baseline._make_encoder(name)
+        before, _ = baseline.make_encoder(name)
         after = train(folder / "train.json", tmp_path / name, recipe=replace(QUICK, encoder=name, epochs=1), progress=False).baseline.encoder
         same = [torch.equal(weight, after.state_dict()[key]) for key, weight in before.state_dict().items()]
         assert all(same) != moves
@@ -182,6 +182,19 @@ def test_bad_input_is_named_in_a_sentence(folder, trained, tmp_path):
     (tmp_path / "broken" / "config.json").write_text((folder / "model" / "config.json").read_text())
     with pytest.raises(InputError, match="damaged"):
         load_student(tmp_path / "broken")
+
+
+def test_a_picture_without_a_reference_is_named_and_a_single_one_to_watch_by_will_do(folder, tmp_path):
+    entries = json.loads((folder / "train.json").read_text(encoding="utf-8"))
+    for entry in entries:
+        entry["image"] = str(folder / entry["image"])
+    del entries[3]["conversations"][1]
+    (tmp_path / "train.json").write_text(json.dumps(entries), encoding="utf-8")
+    with pytest.raises(InputError, match="0003"):
+        train(tmp_path / "train.json", tmp_path / "model", progress=False)
+    write_data(tmp_path / "one", 2, 1)
+    found = train(folder / "train.json", tmp_path / "model", tmp_path / "one" / "eval.json", replace(QUICK, epochs=1), progress=False)
+    assert found.history.epochs[0]["validation_loss"] > 0 and found.history.epochs[0]["cider"] >= 0
 
 
 def test_without_a_network_the_resnet_is_refused_in_a_sentence_and_with_its_weights_it_works(folder, tmp_path, monkeypatch):

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from helpers.core.attention_figures import attention_map, beam_tree, exposure_figure, learning_curves, ranked_bars
+from helpers.core.baseline_recipe import History
 from helpers.core.baseline_student import DECODERS, Baseline
-from helpers.core.baseline_training import History, attention_loss, caption_loss, in_batches, pad, shift
+from helpers.core.baseline_training import attention_loss, caption_loss, in_batches, pad, shift
 from helpers.core.beam_search import DIES, ENDS, LIVES, beam_search, greedy
 from helpers.core.cnn_encoder import Encoder
 from helpers.core.errors import InputError
@@ -201,6 +202,8 @@ def test_exposure_compares_the_true_words_with_the_models_own():
     own = [baseline.vocabulary.decode(baseline.explain(image, 9).ids) for image in images]
     same = compare_exposure(baseline, images, own)
     assert (same.forced[:9] == 1).all() and (same.free[:9] == 1).all()  # its own captions are right both ways
+    helped = compare_exposure(baseline, images, CAPTIONS, given=100)
+    assert (helped.free == helped.forced).all()  # whoever may read every true word is forced throughout
     with pytest.raises(InputError, match="one caption a picture"):
         compare_exposure(baseline, images, CAPTIONS[:2])
 
@@ -228,6 +231,8 @@ def test_figures_show_what_they_are_given():
     search = baseline.search(image, 3, 6)
     tree = beam_tree(search, baseline.vocabulary)
     assert tree.axes[0].texts and len(tree.axes[0].texts) == sum(len(step) for step in search.steps)
+    later = beam_tree(search, baseline.vocabulary, first=2, last=4)
+    assert len(later.axes[0].texts) == sum(len(step) for step in search.steps[2:4]) and "word 3" in [t.get_text() for t in later.axes[0].get_xticklabels()]
     history = History({}, epochs=[{"epoch": 1, "loss": 2.0, "validation_loss": 2.2, "cider": 0.4}, {"epoch": 2, "loss": 1.0, "validation_loss": 1.5, "cider": 1.1}])
     curves = learning_curves({"with": history})
     assert [len(axes.lines) for axes in curves.axes] == [2, 1]

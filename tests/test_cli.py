@@ -14,8 +14,8 @@ from helpers import cli
 from helpers.core.errors import InputError
 from helpers.core.paths import ROOT, STUDENT
 
-COMMANDS = {"doctor", "scenes", "pretrain", "label", "build", "check", "export", "caption", "merge", "metrics", "fetch", "plan", "course", "chat",
-            "standin", "baseline", "pretrain-encoder", "edition", "release", "grade"}
+COMMANDS = {"doctor", "scenes", "pretrain", "label", "build", "check", "export", "caption", "merge", "metrics", "fetch", "plan", "course", "splits", "study",
+            "chat", "standin", "baseline", "pretrain-encoder", "edition", "release", "grade"}
 
 
 def run(*words: object):

@@ -179,7 +179,7 @@ def test_the_published_table_is_met_within_what_it_leaves_open():
     rows = {(row.plan.setup.strategy, row.plan.setup.gpus): row for row in published()}
     assert set(rows) == {(strategy, gpus) for strategy in ("lora", "full") for gpus in (2, 4, 8)}
     assert rows["lora", 2].measured == pytest.approx(14.4 * 2**30) and rows["full", 8].measured == pytest.approx(15.63 * 2**30)
-    # Measured as they are, not fitted: LoRA within 10 %, full up to 13 % too low (see the README).
+    # Measured as they are, not fitted: LoRA within 10 %, full up to 13 % too low (see docs/measurements.md).
     assert all(abs(row.error) < 10 for (strategy, _), row in rows.items() if strategy == "lora")
     assert all(-15 < row.error < 0 for (strategy, _), row in rows.items() if strategy == "full")
 

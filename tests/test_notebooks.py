@@ -18,7 +18,7 @@ from helpers.core.paths import ROOT
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECTIONS = ("What you will do", "What you learned", "Exercises", "Where to go next")
 # Notebooks that do not name their sources yet, with the reason. Must be empty in a release.
-WITHOUT_SOURCES = {"06_chat": "its text is being rewritten"}
+WITHOUT_SOURCES = {"07_generalization": "parts of it are still being written"}
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -49,12 +49,13 @@ def test_pytest_runs_every_notebook_through_nbval(pytestconfig):
 
 
 def test_opens_without_asking_for_a_kernel(notebook):
-    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.metadata.get("kernelspec", {}).get("name") == "python3", "open it in JupyterLab with the kernel python3, and save it"
 
 
 def test_has_the_shape_of_the_course(notebook):
     headings = [line.lstrip("# ") for cell in notebook.cells if cell.cell_type == "markdown"
                 for line in cell.source.splitlines() if line.startswith("#")]
+    assert not [section for section in SECTIONS if section not in headings], "a notebook has these headings"
     places = [headings.index(section) for section in SECTIONS]
     assert places == sorted(places)
     assert notebook.cells[0].source.startswith("# ")

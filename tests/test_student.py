@@ -105,6 +105,24 @@ def test_what_was_learned_comes_back_verbatim_in_both_languages(trained, samples
     assert "".join(student.stream(paths[1], questions[1], max_new_tokens=80)).strip() == answers[1]
 
 
+def test_every_token_comes_with_the_probability_that_the_model_gives_it(trained, samples):
+    student = load_student(trained, device="cpu")
+    paths, questions = [s.path for s in samples], [s.question for s in samples]
+    found = student.describe_with_probabilities(paths, questions, batch_size=4, max_new_tokens=80)
+    assert [text for text, _ in found] == student.describe(paths, questions, max_new_tokens=80)
+    for sample, (text, pieces) in zip(samples, found):
+        assert "".join(piece for piece, _ in pieces) == text and "\N{REPLACEMENT CHARACTER}" not in text
+        # The same text read by the model in one go, as in training.
+        encoded = collate([encode_sample(student.processor, open_image(sample.path), [Turn("user", sample.question), Turn("assistant", text)], 512)], 0, "right")
+        labels = encoded.pop("labels")
+        with torch.inference_mode():
+            logits = student.model(**encoded).logits.float().log_softmax(-1)[:, :-1]
+        told = labels[:, 1:] != IGNORED
+        read = logits[told].gather(-1, labels[:, 1:][told][:, None])[:-1, 0].exp()  # without the token that ends the answer
+        assert torch.allclose(read, torch.tensor([p for _, p in pieces]), atol=1e-4)
+    assert student.describe_with_probabilities([], []) == []
+
+
 def test_a_stream_can_be_left_and_its_failures_are_seen(trained, samples):
     student = load_student(trained, device="cpu")
     stream = student.stream(samples[0].path, samples[0].question, max_new_tokens=1000)

@@ -1,6 +1,7 @@
 """Draws one object of each kind: flat colours, a dark outline, recognisable at 30 pixels.
 
-The drawings are in `living.py` and `things.py`, one function a kind; the pen they draw with is in `pen.py`.
+The drawings are in `living.py` and `things.py`, one function a kind; the pen they draw with is in `pen.py`. Kinds that no student
+knows are drawn by `strange.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Callable
 
 from PIL import ImageDraw
 
-from helpers.core import living, things
+from helpers.core import living, strange, things
 from helpers.core.pen import Colour, Pen
 
 DRAWINGS: dict[str, Callable[[Pen, Colour], None]] = {
@@ -26,5 +27,5 @@ def draw_object(draw: ImageDraw.ImageDraw, kind: str, colour: Colour, box_pixels
                 flip: bool = False, outline: float = 4.0) -> None:
     """Draw one `kind` in `colour` (RGB) into `box_pixels` = (left, top, width, height) of the canvas behind `draw`."""
     pen = Pen(draw, box_pixels, flip)
-    DRAWINGS[kind](pen, colour)
+    (DRAWINGS.get(kind) or strange.DRAWINGS[kind])(pen, colour)
     pen.paint(outline)

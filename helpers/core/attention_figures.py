@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from helpers.core.beam_search import DIES, ENDS, Search
 from helpers.core.errors import InputError
@@ -71,14 +71,16 @@ def beam_tree(search: Search, vocabulary: Vocabulary, first: int = 0, last: int 
     with rc_context({**STYLE, "font.family": families()}):
         figure = Figure(figsize=(min(14, 1.55 * len(steps) + 1), 0.46 * tallest + 1.1), layout="constrained")
         axes = figure.add_subplot()
-        alive = {0: (-0.6, (tallest - 1) / 2)}  # place of a living beam → where it was drawn
+        before = search.steps[first - 1] if first else []
+        # Place of a living beam → where it was drawn: those before the first column stand at its left edge.
+        alive = {c.place: (-0.6, tallest - 1.0 - c.place) for c in before if c.place is not None} or {0: (-0.6, (tallest - 1) / 2)}
         for column, step in enumerate(steps):
             drawn = {}
             for height, candidate in enumerate(step):
                 ids, y = candidate.hypothesis.ids, tallest - 1 - height
                 colour = colours.get(candidate.fate, PALETTE[0])
                 won = search.best.ids[:len(ids)] == ids
-                x, above = alive.get(candidate.parent, (column - 1, (tallest - 1) / 2))
+                x, above = alive[candidate.parent]
                 axes.plot([x + (0.34 if x >= 0 else 0), column - 0.36], [above, y], color=colour, linewidth=2.6 if won else 1,
                           linestyle="--" if candidate.greedy and not won else "-", alpha=1 if candidate.fate != DIES else 0.45, zorder=1)
                 word = "■ end" if ids[-1] == END else drawable(vocabulary.tokens[ids[-1]])
@@ -89,7 +91,7 @@ def beam_tree(search: Search, vocabulary: Vocabulary, first: int = 0, last: int 
             alive = drawn
         axes.set(xlim=(-0.75, len(steps) - 0.45), ylim=(-0.7, tallest - 0.3), yticks=[])
         axes.set_xticks(range(len(steps)), [f"word {first + column + 1}" for column in range(len(steps))])
-        axes.set_title(f"{len({c.parent for c in steps[-1]}) or 1} to {tallest} beginnings a step: blue lives, grey dies, green has ended")
+        axes.set_title("At every step, the likelier the higher: blue lives, grey dies, green has ended")
         axes.grid(False)
         for spine in axes.spines.values():
             spine.set_visible(False)
@@ -114,8 +116,9 @@ def learning_curves(histories: Mapping[str, object]) -> Figure:
                 left.plot(epochs, [record["validation_loss"] for record in history.epochs], color=colour, linestyle="--", marker="o", markersize=4)
                 right.plot(epochs, [record["cider"] for record in history.epochs], color=colour, marker="o", markersize=4, label=label_of(name))
         left.set_yscale("log")
+        left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         left.yaxis.set_major_formatter("{x:g}")
-        left.yaxis.set_minor_formatter("{x:g}")
+        left.yaxis.set_minor_formatter(NullFormatter())
         left.set(title="Loss (dashed: other pictures)", xlabel="epoch", ylabel="cross-entropy per token")
         right.set(title="CIDEr of other pictures", xlabel="epoch", ylim=(0, None))
         for axes in (left, right):

@@ -12,6 +12,7 @@ import random
 
 from PIL import Image, ImageDraw
 
+from helpers.core import strange
 from helpers.core.pen import SUPERSAMPLING, Colour, shade
 
 SCENE_SIZE = 224
@@ -74,7 +75,10 @@ class Backdrop:
             self._room()
             return
         self._sky((0, 0, SCENE_SIZE, HORIZON + 6))
-        getattr(self, f"_{self.setting}")()
+        if self.setting in strange.PAINTERS:
+            strange.PAINTERS[self.setting](self)
+        else:
+            getattr(self, f"_{self.setting}")()
 
     def _sky(self, box: tuple[int, int, int, int]) -> None:
         clouded = self.weather != "clear"

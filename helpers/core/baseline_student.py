@@ -30,7 +30,7 @@ DECODERS = {"show_attend_tell": ShowAttendTell, "show_and_tell": ShowAndTell}
 
 @dataclass
 class Baseline:
-    """A CNN-RNN captioner. `question`: the only one it answers; `name`: what it was loaded from; `encoder_name`: one of `make_encoder`'s."""
+    """A CNN-RNN captioner. `question`: the only one it answers; `name`: what it was loaded from; `encoder_name`: one of `build_encoder`'s."""
 
     encoder: torch.nn.Module
     decoder: ShowAttendTell | ShowAndTell
@@ -152,7 +152,7 @@ class Baseline:
         return folder
 
 
-def make_encoder(name: str) -> torch.nn.Module:
+def build_encoder(name: str) -> torch.nn.Module:
     """An encoder of random weights: "cnn", the kit's own, or "resnet18", torchvision's."""
     if name == "cnn":
         return Encoder()
@@ -181,7 +181,7 @@ def load_baseline(folder: Path | str, device: str = "cpu") -> Baseline:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         vocabulary = Vocabulary(**config["vocabulary"])
-        decoder, encoder = DECODERS[config["decoder"]](len(vocabulary), **config["sizes"]), make_encoder(config["encoder"])
+        decoder, encoder = DECODERS[config["decoder"]](len(vocabulary), **config["sizes"]), build_encoder(config["encoder"])
         weights = load_file(folder / "model.safetensors")
         for part, module in (("encoder", encoder), ("decoder", decoder)):
             module.load_state_dict({name.removeprefix(f"{part}."): tensor for name, tensor in weights.items() if name.startswith(f"{part}.")})

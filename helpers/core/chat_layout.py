@@ -20,6 +20,13 @@ from helpers.core.chat_settings import Knobs, ModelBoxes
 LANGUAGE_NAMES = {"English": "en", "中文": "zh"}
 
 
+class Whole(ipywidgets.VBox):
+    """The whole interface. Where no kernel runs, on a page that only shows what a notebook has stored, it is one sentence."""
+
+    def __repr__(self) -> str:
+        return "The chat. It needs a kernel: run this cell."
+
+
 @dataclass(frozen=True)
 class Page:
     """The parts by name. folds[name]: the button that shows and hides that part of the settings."""
@@ -34,7 +41,7 @@ class Page:
     clear: ipywidgets.Button
     save: ipywidgets.Button
     folds: Mapping[str, ipywidgets.ToggleButton]
-    widget: ipywidgets.VBox
+    widget: Whole
 
     def show_words(self, words: Mapping[str, str]) -> None:
         """Put the words that stand on the page itself into a language."""
@@ -52,7 +59,7 @@ def lay_out(models: Models, decoding: Decoding, language: str, on_ticked: Callab
     boxes, knobs = ModelBoxes(models, on_ticked), Knobs(decoding)
     folds = {"models": ipywidgets.ToggleButton(value=True), "decoding": ipywidgets.ToggleButton(value=False)}
     page = Page(PicturePanel(), Log(), Composer(), boxes, knobs, ipywidgets.HTML(), ipywidgets.ToggleButtons(options=list(LANGUAGE_NAMES.items()), value=language),
-                ipywidgets.Button(), ipywidgets.Button(), folds, ipywidgets.VBox())
+                ipywidgets.Button(), ipywidgets.Button(), folds, Whole())
     settings = ipywidgets.VBox([ipywidgets.HBox(list(folds.values())), boxes.widget, knobs.widget])
     top = ipywidgets.HBox([page.title, page.clear, page.save, page.switch])
     side, main = ipywidgets.VBox([page.panel]), ipywidgets.VBox([page.log, page.composer, settings])

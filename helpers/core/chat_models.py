@@ -16,7 +16,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -81,13 +81,17 @@ def find_offers(profile: Profile, results: Path | str, scenes: Path | str | None
 
 def _offer_baseline(folder: Path) -> Offer:
     """The CNN-RNN captioner, where the course has trained one; it reads no question."""
-    from helpers.core.baseline_student import is_baseline, load_baseline
-
     label = {"en": "CNN-RNN baseline", "zh": "CNN-RNN 基线"}
-    note = {"en": "it reads no question, and captions the picture whatever is asked", "zh": "不读问题，无论问什么都只描述图片"}
-    if not is_baseline(folder):
+    note = {"en": "it reads no question and draws no lots: it captions the picture, whatever is asked", "zh": "不读问题，也不采样：无论问什么，都只描述图片"}
+    if not (folder / "config.json").is_file():  # written last
         return Offer("baseline", label, note, NOT_TRAINED)
-    return Offer("baseline", label, note, open=lambda: OwnSystem(load_baseline(folder)))
+    return Offer("baseline", label, note, open=lambda: _open_baseline(folder))
+
+
+def _open_baseline(folder: Path) -> OwnSystem:
+    from helpers.core.baseline_student import load_baseline  # with torch, which a page's kernel does without
+
+    return OwnSystem(load_baseline(folder))
 
 
 def _offer_teacher(profile: Profile, scenes: Path | str | None) -> Offer:
@@ -169,11 +173,13 @@ class Models:
 
     def get(self, key: str, stop: threading.Event | None = None) -> System | None:
         """The system, loaded; waits for it. None when `stop` was set meanwhile. Raises what loading raised."""
-        with self._lock:
-            future = self._systems.get(key) or self._systems.setdefault(key, self._start(key))
         while stop is None or not stop.is_set():
+            with self._lock:
+                future = self._systems.get(key) or self._systems.setdefault(key, self._start(key))
             try:
                 return future.result(timeout=0.1)
+            except CancelledError:  # unticked before it was loaded; whoever asked it waits for it all the same
+                continue
             except TimeoutError:
                 if future.done():  # loading itself timed out
                     raise
@@ -252,7 +258,7 @@ class Models:
             needed = {self.offers[key].model for key in self._chosen} - {None}
         for key, future in zip(away, futures):
             self.failures.pop(key, None)
-            if future.done() and future.exception() is None:
+            if not future.cancel() and future.exception() is None:  # one that is not loaded yet need not be any more
                 future.result().close()
         with self._lock:
             self._bases = {model: base for model, base in self._bases.items() if any(same_model(model, other) for other in needed)}

@@ -198,17 +198,17 @@ class OwnSystem:
 
 
 def _parameters(model: object) -> list:
-    """The tensors of a torch module, or of the module that an object carries as its `model`."""
+    """The tensors of an object with `parameters`, as torch modules and the baseline have them, or of what it carries as its `model`."""
     for owner in (model, getattr(model, "model", None)):
         if callable(getattr(owner, "parameters", None)):
-            return [*owner.parameters(), *owner.buffers()]
+            return [*owner.parameters(), *getattr(owner, "buffers", list)()]
     return []
 
 
 def _taken(method: Callable, options: dict) -> dict:
-    """Those of the options that a method takes."""
+    """Those of the options that a method names; what it takes unnamed it may not know."""
     names = inspect.signature(method).parameters
-    return options if any(name.kind is name.VAR_KEYWORD for name in names.values()) else {name: value for name, value in options.items() if name in names}
+    return {name: value for name, value in options.items() if name in names}
 
 
 def grow(pieces: Iterator[str], stop: threading.Event, tokens: Callable[[], int | None] = lambda: None) -> Iterator[Progress]:

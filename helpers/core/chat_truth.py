@@ -49,7 +49,7 @@ def mark(text: str, scene: Scene, language: str) -> list[Piece]:
             marks[place] = (RIGHT, "") if right else (WRONG, there)
             continue
         counted = mention.count is None or mention.count == group.count
-        marks[place] = (RIGHT, "") if counted else (WRONG, _say(f"there are {group.count}", f"有 {group.count} 个", language))
+        marks[place] = (RIGHT, "") if counted else (WRONG, _say(f"there {'is' if group.count == 1 else 'are'} {group.count}", f"有 {group.count} 个", language))
         for span, colour in zip(mention.colour_spans, mention.colours):
             if group.colour:
                 wrong = _say(f"it is {COLOURS[group.colour].said('en')}", f"是{COLOURS[group.colour].said('zh')}的", language)

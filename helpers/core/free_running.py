@@ -17,9 +17,9 @@ import torch
 
 from helpers.core.baseline_student import Baseline
 from helpers.core.baseline_training import pad, shift
-from helpers.core.beam_search import Hypothesis, greedy, next_words
+from helpers.core.beam_search import Hypothesis, next_words
 from helpers.core.errors import InputError
-from helpers.core.vocabulary import PAD, START, split
+from helpers.core.vocabulary import PAD, START
 
 
 @dataclass
@@ -33,9 +33,10 @@ class Exposure:
 
 
 @torch.inference_mode()
-def compare_exposure(baseline: Baseline, images: Sequence, captions: Sequence[str], batch_size: int = 32) -> Exposure:
+def compare_exposure(baseline: Baseline, images: Sequence, captions: Sequence[str], given: int = 0, batch_size: int = 32) -> Exposure:
     """How many words are right at each place of `captions`, forced and free, for one picture each.
 
+    given: so many true words the model may read also when it runs free, lest another wording of the beginning shift all that follows.
     A word counts as right only at its own place, so one that was left out makes all behind it wrong: what a reader would forgive.
     Raises InputError for other numbers of captions than pictures, or none.
     """
@@ -48,9 +49,12 @@ def compare_exposure(baseline: Baseline, images: Sequence, captions: Sequence[st
         annotations, wanted = baseline.annotate(images[rows]), targets[rows].to(baseline.device)
         logits, _ = baseline.decoder(annotations, shift(wanted))
         right["forced"][rows] = (logits.argmax(-1) == wanted).float().cpu()
-        said = pad([found.ids for found in greedy(baseline.decoder, annotations, targets.shape[1])])
-        said = torch.nn.functional.pad(said, (0, targets.shape[1] - said.shape[1]), value=PAD)
-        right["free"][rows] = (said == wanted.cpu()).float()
+        state, words = baseline.decoder.begin(annotations), shift(wanted)[:, 0]
+        for place in range(targets.shape[1]):
+            scores, state, _ = next_words(baseline.decoder, words, state)
+            said = scores.argmax(-1)
+            right["free"][rows, place] = (said == wanted[:, place]).float().cpu()
+            words = wanted[:, place] if place < given else said
     there = (targets != PAD).float()
     counted = there.sum(0)
     shares = {name: ((values * there).sum(0) / counted).numpy() for name, values in right.items()}
@@ -73,12 +77,3 @@ def continue_caption(baseline: Baseline, image, beginning: str, max_new_tokens: 
         found = found.grown(word, scores[0, word].item(), None if attention is None else attention[0])
         words = torch.tensor([word], device=baseline.device)
     return found
-
-
-def unlike(caption: str, other: str, language: str, unit: str = "word") -> str:
-    """`other` with the words in which it differs from `caption` in capitals (English) or brackets (Chinese), place by place."""
-    mine, theirs = split(caption, language, unit), split(other, language, unit)
-    from helpers.core.vocabulary import join
-
-    marked = [word if place < len(mine) and mine[place] == word else (word.upper() if language == "en" else f"【{word}】") for place, word in enumerate(theirs)]
-    return join(marked)

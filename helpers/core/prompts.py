@@ -12,7 +12,7 @@ import yaml
 from helpers.core.errors import InputError
 from helpers.core.paths import DATA
 
-DIMENSIONS = ("main", "scene", "objects", "relations", "atmosphere", "mood")
+DIMENSIONS = ("main", "scene", "objects", "relations", "atmosphere", "mood")  # of the file as it is shipped
 LANGUAGES = ("en", "zh")
 
 

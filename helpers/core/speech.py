@@ -15,6 +15,7 @@ from helpers.core.lexicon import ACTIONS, COLOURS, KINDS, KINDS_OF_SETTING, NUMB
 from helpers.core.naming import find_names
 from helpers.core.scenes import Group, Scene
 
+# What the drawn world can be asked about. Pretraining draws its questions from these: one more makes another student.
 DIMENSIONS = ("main", "scene", "objects", "relations", "atmosphere", "mood")
 DETAILS = ("brief", "normal", "everything")
 

@@ -1,7 +1,8 @@
 """Loads an image-text model, with or without an adapter, and lets it describe pictures: in batches, or word by word.
 
 Pictures (paths or PIL) and questions go through helpers/core/encoding.py, as in training, become batches padded on the left,
-and come back as text:  [picture, question] x n → input_ids [batch, length] → generated ids → n strings.
+and come back as text:  [picture, question] x n → input_ids [batch, length] → generated ids → n strings. On request every token
+comes with its probability.
 """
 
 import warnings
@@ -100,6 +101,48 @@ class Student:
         generate's do_sample, temperature, top_p, top_k, repetition_penalty. `progress` names a progress bar.
         Raises InputError for a picture that cannot be used.
         """
+        options = {"do_sample": False, "num_beams": num_beams, "max_new_tokens": max_new_tokens} | sampling
+        answers: list[str] = []
+        for generated, prompt in self._generate(images, questions, batch_size, progress, options):
+            texts = self.processor.tokenizer.batch_decode(generated[:, prompt:], skip_special_tokens=True)
+            answers += [text.strip() for text in texts]
+        return answers
+
+    def describe_with_probabilities(
+        self, images: Sequence, questions: str | Sequence[str], batch_size: int = 32, max_new_tokens: int = 256, progress: str | None = None,
+    ) -> list[tuple[str, list[tuple[str, float]]]]:
+        """As `describe`, greedily, and with each answer its tokens: the piece of text each adds, and its probability.
+
+        The probability is what the model gave the token, the likeliest of its vocabulary, after picture, question and the tokens
+        before it: 0 to 1. The pieces make up the text; of a character that takes several tokens all but the last add "". The token
+        that ends the answer is left out. Raises InputError for a picture that cannot be used.
+        """
+        import torch
+
+        options = {"do_sample": False, "max_new_tokens": max_new_tokens, "output_logits": True, "return_dict_in_generate": True}
+        special = set(self.processor.tokenizer.all_special_ids)
+        answers = []
+        for generated, prompt in self._generate(images, questions, batch_size, progress, options):
+            ids = generated.sequences[:, prompt:]
+            # Token by token: all of them at once, [batch, tokens, vocabulary], would take gigabytes of a large vocabulary.
+            chosen = torch.stack([logits.float().softmax(-1).gather(-1, ids[:, step, None])[:, 0] for step, logits in enumerate(generated.logits)], dim=1)
+            for row, probabilities in zip(ids.tolist(), chosen.tolist()):
+                answers.append(self._pieces([(token, p) for token, p in zip(row, probabilities) if token not in special]))
+        return answers
+
+    def _pieces(self, tokens: list[tuple[int, float]]) -> tuple[str, list[tuple[str, float]]]:
+        """The text of (id, probability) pairs, and what each adds to it. A text that grows by half a character does not grow."""
+        decode, seen, pieces = self.processor.tokenizer.decode, "", []
+        for number, (_, probability) in enumerate(tokens, 1):
+            grown = decode([token for token, _ in tokens[:number]]).lstrip()
+            if number < len(tokens):
+                grown = grown.rstrip("\N{REPLACEMENT CHARACTER}")
+            pieces.append((grown[len(seen):], probability))
+            seen = grown
+        return seen.strip(), pieces
+
+    def _generate(self, images: Sequence, questions: str | Sequence[str], batch_size: int, progress: str | None, options: dict) -> Iterator[tuple]:
+        """What generate returns for each batch, and the length of the batch's prompt in tokens."""
         import torch
         from tqdm.auto import tqdm
 
@@ -107,17 +150,13 @@ class Student:
         questions = [questions] * len(images) if isinstance(questions, str) else list(questions)
         if len(questions) != len(images):
             raise InputError(f"{len(images)} pictures and {len(questions)} questions: give one question for all, or one each.")
-        options = {"do_sample": False, "num_beams": num_beams, "max_new_tokens": max_new_tokens} | sampling
-        answers: list[str] = []
         with tqdm(total=len(images), desc=progress, unit="picture", disable=progress is None) as bar:
             for at in range(0, len(images), batch_size):
                 inputs = self._inputs(images[at:at + batch_size], questions[at:at + batch_size])
                 with torch.inference_mode():
-                    ids = self.model.generate(**inputs, **options)
-                texts = self.processor.tokenizer.batch_decode(ids[:, inputs["input_ids"].shape[1]:], skip_special_tokens=True)
-                answers += [text.strip() for text in texts]
-                bar.update(len(texts))
-        return answers
+                    generated = self.model.generate(**inputs, **options)
+                yield generated, inputs["input_ids"].shape[1]
+                bar.update(len(images[at:at + batch_size]))
 
     def stream(self, image, question: str, max_new_tokens: int = 256, **sampling) -> Iterator[str]:
         """Answer one question in pieces, as they are generated. Leaving the loop early stops the model.

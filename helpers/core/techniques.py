@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from helpers.core.errors import InputError
 from helpers.core.markup import parse_json
 from helpers.core.paths import DATA
-from helpers.core.prompts import DIMENSIONS, LANGUAGES, load_prompts, question
+from helpers.core.prompts import LANGUAGES, load_prompts, question
 
 TECHNIQUES = DATA / "prompts" / "techniques.yaml"
 ANSWER = "{answer}"
@@ -67,8 +67,9 @@ class Technique(BaseModel):
     def _asks_something(self) -> Technique:
         if (self.ask is None) == (not self.each):
             raise ValueError("give either a prompt (ask) or dimensions (each)")
-        if unknown := [d for d in self.each if d not in DIMENSIONS]:
-            raise ValueError(f"there is no dimension {unknown[0]!r}: choose from {', '.join(DIMENSIONS)}")
+        dimensions = load_prompts() if self.each else {}
+        if unknown := [d for d in self.each if d not in dimensions]:
+            raise ValueError(f"there is no dimension {unknown[0]!r}: choose from {', '.join(dimensions)}")
         if self.then and not all(ANSWER in self.then.said(language) for language in LANGUAGES):
             raise ValueError("the second prompt (then) must quote the first answer as {answer} in both languages")
         if self.format is not None:

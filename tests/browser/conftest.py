@@ -31,12 +31,18 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="module")
-def browser(chromium):
+def flags() -> list[str]:
+    """What the browser is started with; a module of tests may add to it."""
+    return FLAGS
+
+
+@pytest.fixture(scope="module")
+def browser(chromium, flags):
     """The browser, driven by Playwright."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        driven = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        driven = playwright.chromium.launch(executable_path=chromium, args=flags)
         yield driven
         driven.close()
 

@@ -8,8 +8,6 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -93,20 +91,15 @@ class LabNotebook:
             self.menu("File", "Save Notebook")
         return nbformat.read(self.path, as_version=4)
 
-    @contextmanager
-    def kernel(self) -> Iterator[BlockingKernelClient]:
-        """A line to the notebook's kernel beside JupyterLab's, as a further client of it."""
+    def value(self, expression: str) -> object:
+        """What a Python expression is in the notebook's kernel; it has to be a literal."""
         client = BlockingKernelClient(connection_file=str(next(self.lab.runtime.glob("kernel-*.json"))))
         client.load_connection_file()
         client.start_channels()
-        client.wait_for_ready(SLOW / 1000)
-        yield client
-        client.stop_channels()
-
-    def value(self, expression: str) -> object:
-        """What a Python expression is in the kernel; it has to be a literal."""
-        with self.kernel() as client:
+        try:
             reply = client.execute("", user_expressions={"value": expression}, reply=True, timeout=SLOW / 1000)
+        finally:
+            client.stop_channels()
         return ast.literal_eval(reply["content"]["user_expressions"]["value"]["data"]["text/plain"])
 
     def theme(self, name: str) -> None:
