@@ -13,19 +13,21 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from helpers.core.baseline_student import DECODERS, Baseline, build_encoder, load_baseline
-from helpers.core.baseline_training import CHECKPOINT, HISTORY, Examination, History, Recipe, Trainer
-from helpers.core.cnn_encoder import load_encoder
+from helpers.core.baseline_recipe import HISTORY, History, Recipe
 from helpers.core.conversations import Sample, read_conversations
 from helpers.core.errors import InputError, ResourceError
-from helpers.core.feature_cache import FeatureCache, digest_encoder
 from helpers.core.fonts import is_chinese
 from helpers.core.profiles import Profile
 from helpers.core.runs import digest_data, read_json, write_json
 from helpers.core.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import torch
+
+    from helpers.core.baseline_student import Baseline
+    from helpers.core.feature_cache import FeatureCache
 
 __all__ = ["ENCODERS", "Recipe", "Trained", "load", "make_encoder", "recipe_of", "train"]
 
@@ -71,6 +73,12 @@ def train(
     beside `out`.  Raises InputError for data that cannot be used and for a recipe that cannot be cooked, ResourceError for an
     encoder that cannot be had or a disk that is full, TrainingError for a loss that is no number.
     """
+    import torch
+
+    from helpers.core.baseline_student import DECODERS, Baseline, load_baseline
+    from helpers.core.baseline_training import CHECKPOINT, Examination, Trainer
+    from helpers.core.feature_cache import FeatureCache, digest_encoder
+
     out = Path(out)
     samples, question, left_out = _choose(read_conversations(data, need_answers=True), data)
     if len(samples) < 2:
@@ -82,7 +90,8 @@ def train(
         torch.manual_seed(recipe.seed)
         encoder, kind = make_encoder(recipe.encoder)
         frozen = recipe.encoder != "scratch"
-        asked = {"recipe": asdict(recipe), "data": digest_data(data), "eval": digest_data(eval_data) if eval_data else None, "encoder": digest_encoder(encoder)}
+        asked = {"recipe": asdict(recipe), "data": digest_data(data), "eval": digest_data(eval_data) if eval_data else None,
+                 "encoder": digest_encoder(encoder)}
         finished = read_json(out / HISTORY)
         if finished and finished["asked"] == asked:
             return Trained(load_baseline(out), load_history(out), out, left_out)
@@ -108,6 +117,8 @@ def train(
 
 def load(folder: str | Path) -> Trained:
     """What `train` wrote to `folder`. Raises InputError when there is no finished baseline."""
+    from helpers.core.baseline_student import load_baseline
+
     return Trained(load_baseline(folder), load_history(folder), Path(folder))
 
 
@@ -130,8 +141,12 @@ def _choose(samples: Sequence[Sample], data: str | Path) -> tuple[list[Sample], 
 def make_encoder(name: str) -> tuple[torch.nn.Module, str]:
     """An encoder by its name in ENCODERS, and what `build_encoder` calls its kind. Raises InputError, ResourceError where it cannot be had."""
     if name == "pretrained":
+        from helpers.core.cnn_encoder import load_encoder
+
         return load_encoder(), "cnn"
     if name == "scratch":
+        from helpers.core.baseline_student import build_encoder
+
         return build_encoder("cnn"), "cnn"
     if name == "resnet18":
         from helpers.core.resnet_encoder import load_resnet
@@ -145,6 +160,8 @@ def _annotator(samples: Sequence[Sample], encoder: torch.nn.Module, cache: Featu
     if cache is not None:
         annotations = cache.annotations([sample.path for sample in samples], "looking at pictures" if progress else None)
         return lambda rows: annotations[rows].float()
+    import torch
+
     from helpers.core.images import open_image
 
     pixels = torch.stack([encoder.prepare(open_image(sample.path)) for sample in samples]).half()
@@ -154,6 +171,8 @@ def _annotator(samples: Sequence[Sample], encoder: torch.nn.Module, cache: Featu
 @contextmanager
 def one_thread():
     """Torch computes on one thread: such small matrices gain little by a second one, and stall as soon as anything else wants a core."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -20,7 +20,7 @@ MODULES = [*ROOMS, *CORE, ROOT / "helpers" / "cli.py", ROOT / "helpers" / "cours
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 TEXTS = (".py", ".md", ".yaml", ".toml", ".txt", ".json", ".sh", ".ipynb", ".j2", ".cfg")
-COMMANDS = {command.name or command.callback.__name__: command for command in cli.app.registered_commands}
+COMMANDS = {command.name or command.callback.__name__.replace("_", "-"): command for command in cli.app.registered_commands}
 
 
 def identify(path: Path) -> str:
@@ -134,7 +134,7 @@ def test_readmes_name_only_what_exists(readme):
     code = re.findall(r"`([^`\n]+)`", text) + [line for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
     named = set()
     for line in code:
-        for command in re.finditer(r"(?:^|[/\\])captionlab\s+([a-z]+)([^#`]*)", line):
+        for command in re.finditer(r"(?:^|[/\\])captionlab\s+([a-z]+(?:-[a-z]+)*)([^#`]*)", line):
             assert command[1] in COMMANDS, f"{readme.name}: there is no captionlab {command[1]}"
             named.add(command[1])
             known = cli.typer.main.get_command(cli.app).commands[command[1]].params

@@ -14,51 +14,21 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch.nn import functional
 
+from helpers.core.baseline_recipe import History, Recipe
 from helpers.core.baseline_student import Baseline
 from helpers.core.beam_search import greedy
 from helpers.core.errors import TrainingError
 from helpers.core.overlap import overlap
 from helpers.core.vocabulary import PAD, START, Vocabulary, split
 
-HISTORY, CHECKPOINT = "history.json", "checkpoint.pt"
+CHECKPOINT = "checkpoint.pt"
 LONGEST = 120  # tokens of a caption that are learned; the rest is cut
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a baseline is trained.
-
-    attention: Show, Attend and Tell; without it Show and Tell.  encoder: one of `helpers.baseline.ENCODERS`.  unit: "word" or, in Chinese,
-    "character".  least: how often a token must be in the captions to be learned.  regularisation: λ above.
-    """
-
-    attention: bool = True
-    encoder: str = "pretrained"
-    unit: str = "word"
-    least: int = 1
-    epochs: int = 8
-    batch_size: int = 32
-    learning_rate: float = 4e-3
-    regularisation: float = 0.2
-    hidden_size: int = 256
-    dropout: float = 0.1
-    seed: int = 0
-
-
-@dataclass
-class History:
-    """What a run left beside its weights. steps: (step, loss a token).  epochs: one record each, see `Trainer`.  asked: all that decides the result."""
-
-    asked: dict
-    steps: list[tuple[int, float]] = field(default_factory=list)
-    epochs: list[dict] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 def pad(captions: Sequence[Sequence[int]]) -> torch.Tensor:
