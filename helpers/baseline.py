@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.core.baseline_recipe import CHECKPOINT, HISTORY, History, Recipe
+from helpers.core.baseline_recipe import HISTORY, History, Recipe
 from helpers.core.conversations import Sample, read_conversations
 from helpers.core.errors import InputError, ResourceError
 from helpers.core.fonts import is_chinese
@@ -76,7 +76,7 @@ def train(
     import torch
 
     from helpers.core.baseline_student import DECODERS, Baseline, load_baseline
-    from helpers.core.baseline_training import Examination, Trainer
+    from helpers.core.baseline_training import CHECKPOINT, Examination, Trainer
     from helpers.core.feature_cache import FeatureCache, digest_encoder
 
     out = Path(out)
@@ -90,7 +90,8 @@ def train(
         torch.manual_seed(recipe.seed)
         encoder, kind = make_encoder(recipe.encoder)
         frozen = recipe.encoder != "scratch"
-        asked = {"recipe": asdict(recipe), "data": digest_data(data), "eval": digest_data(eval_data) if eval_data else None, "encoder": digest_encoder(encoder)}
+        asked = {"recipe": asdict(recipe), "data": digest_data(data), "eval": digest_data(eval_data) if eval_data else None,
+                 "encoder": digest_encoder(encoder)}
         finished = read_json(out / HISTORY)
         if finished and finished["asked"] == asked:
             return Trained(load_baseline(out), load_history(out), out, left_out)

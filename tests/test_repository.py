@@ -1,4 +1,4 @@
-"""Laws of the repository: who may import whom, names that agree, nothing of one machine."""
+"""Laws of the repository: who may import whom, names that agree, documents that name only what exists, nothing of one machine."""
 
 import ast
 import re
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helpers import cli
 from helpers.core.machine import normalise
 from helpers.core.paths import ROOT
 
@@ -17,7 +18,9 @@ ROOMS = sorted(path for path in (ROOT / "helpers").glob("*.py") if path.stem not
 CORE = sorted(path for path in (ROOT / "helpers" / "core").glob("*.py") if path.stem != "__init__")
 MODULES = [*ROOMS, *CORE, ROOT / "helpers" / "cli.py", ROOT / "helpers" / "course.py", *sorted((ROOT / "finetune").glob("*.py"))]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 TEXTS = (".py", ".md", ".yaml", ".toml", ".txt", ".json", ".sh", ".ipynb", ".j2", ".cfg")
+COMMANDS = {command.name or command.callback.__name__.replace("_", "-"): command for command in cli.app.registered_commands}
 
 
 def identify(path: Path) -> str:
@@ -122,6 +125,35 @@ def test_importing_every_room_loads_nothing_heavy():
     code = f"import sys, {names}\nprint(*[name for name in ('torch', 'transformers', 'deepspeed', 'dashscope') if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert answer.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("readme", READMES, ids=identify)
+def test_readmes_name_only_what_exists(readme):
+    text = readme.read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z.]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    code = re.findall(r"`([^`\n]+)`", text) + [line for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    named = set()
+    for line in code:
+        for command in re.finditer(r"(?:^|[/\\])captionlab\s+([a-z]+(?:-[a-z]+)*)([^#`]*)", line):
+            assert command[1] in COMMANDS, f"{readme.name}: there is no captionlab {command[1]}"
+            named.add(command[1])
+            known = cli.typer.main.get_command(cli.app).commands[command[1]].params
+            options = {option for parameter in known for option in parameter.opts} | {"--help"}
+            assert set(re.findall(r"--[a-z-]+", command[2])) <= options, line
+        for target in re.findall(r"(?:^|[;&] *)make\s+([a-z.]+)", line):
+            assert target in targets, f"{readme.name}: there is no make {target}"
+        for path in re.findall(r"^(?:bash )?((?:data|helpers|finetune|notebooks|tests)/[\w./-]+)$", line):
+            if path != "helpers/name.py":
+                assert (ROOT / path).exists() or path == "data/models/minicpmv-tiny", f"{readme.name}: there is no {path}"
+    assert named == set(COMMANDS), "a command is missing from the README"
+
+
+def test_readmes_say_the_same():
+    english, chinese = (path.read_text(encoding="utf-8") for path in READMES)
+    for pattern in (r"^#+ ", r"^\|", r"^```"):
+        assert len(re.findall(pattern, english, re.MULTILINE)) == len(re.findall(pattern, chinese, re.MULTILINE)), pattern
+    spans = [set(re.findall(r"`([^`\n]+)`", text)) for text in (english, chinese)]
+    assert spans[0] == spans[1]
 
 
 def test_every_dependency_is_pinned_and_every_pin_is_exact():

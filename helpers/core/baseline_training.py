@@ -20,13 +20,14 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from helpers.core.baseline_recipe import CHECKPOINT, History, Recipe
+from helpers.core.baseline_recipe import History, Recipe
 from helpers.core.baseline_student import Baseline
 from helpers.core.beam_search import greedy
 from helpers.core.errors import TrainingError
 from helpers.core.overlap import overlap
 from helpers.core.vocabulary import PAD, START, Vocabulary, split
 
+CHECKPOINT = "checkpoint.pt"
 LONGEST = 120  # tokens of a caption that are learned; the rest is cut
 
 
