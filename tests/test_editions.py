@@ -20,9 +20,6 @@ from helpers.core.paths import NOTEBOOKS, ROOT
 PENDING = {
     "03_baseline": ({"cell-04", "cell-11", "cell-13", "cell-18", "cell-28", "cell-30", "cell-33", "cell-35", "cell-37", "cell-40", "cell-42"},
                     "its English was last changed after it had been put into Chinese"),
-    "07_generalization": ({"g00", "g02", "g04", "g06", "g08", "g10", "g12", "g14", "g16", "g17", "g20", "g23", "g24", "g26", "g30", "g32", "g34",
-                         "g35", "g39", "g40", "g42", "g44", "g45", "g47", "g48", "g50", "g53", "g56", "g58"},
-                          "parts of this notebook are still being written"),
 }
 PAIRS = editions.pairs()
 TERMS = read_glossary()

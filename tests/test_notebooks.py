@@ -18,7 +18,7 @@ from helpers.core.paths import ROOT
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECTIONS = ("What you will do", "What you learned", "Exercises", "Where to go next")
 # Notebooks that do not name their sources yet, with the reason. Must be empty in a release.
-WITHOUT_SOURCES = {"07_generalization": "parts of it are still being written"}
+WITHOUT_SOURCES: dict[str, str] = {}
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
