@@ -130,7 +130,7 @@ def test_importing_every_room_loads_nothing_heavy():
 @pytest.mark.parametrize("readme", READMES, ids=identify)
 def test_readmes_name_only_what_exists(readme):
     text = readme.read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z.]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z.-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     code = re.findall(r"`([^`\n]+)`", text) + [line for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
     named = set()
     for line in code:
@@ -140,7 +140,7 @@ def test_readmes_name_only_what_exists(readme):
             known = cli.typer.main.get_command(cli.app).commands[command[1]].params
             options = {option for parameter in known for option in parameter.opts} | {"--help"}
             assert set(re.findall(r"--[a-z-]+", command[2])) <= options, line
-        for target in re.findall(r"(?:^|[;&] *)make\s+([a-z.]+)", line):
+        for target in re.findall(r"(?:^|[;&] *)make\s+([a-z.-]+)", line):
             assert target in targets, f"{readme.name}: there is no make {target}"
         for path in re.findall(r"^(?:bash )?((?:data|helpers|finetune|notebooks|tests)/[\w./-]+)$", line):
             if path != "helpers/name.py":
