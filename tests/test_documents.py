@@ -1,4 +1,4 @@
-"""What the documents say is true: links lead somewhere, commands and options exist, commands run as written, numbers are the code's.
+"""What the documents say is true: links lead somewhere, commands and options exist, numbers are the code's.
 
 README, guides, manuals, CONTRIBUTING and the Markdown of notebooks, in both languages; `tests/documents.py` takes them apart. What only a reader can
 judge is not tested here. finetune/readme.md has further tests of its own, in test_finetune_manual.py.
@@ -7,9 +7,7 @@ judge is not tested here. finetune/readme.md has further tests of its own, in te
 import ast
 import importlib
 import importlib.util
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -236,88 +234,6 @@ def test_readmes_name_every_command_and_target():
         assert {command.words[1] for command in named if command.program == "captionlab" and len(command.words) > 1} == set(COMMANDS)
         targets = set(re.search(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)[1].split()) - {"help"}
         assert targets <= {word for command in named if command.program == "make" for word in command.words[1:]}
-
-
-# The commands of README that the tests do not run, and why. All others run as written, in the order in which they stand there.
-TOO_DEAR = {
-    "make course": "the whole course takes a quarter of an hour; test_course.py runs a short one",
-    "make lab": "a server until Ctrl-C; tests/browser opens notebooks in it",
-    "make chat": "a server until Ctrl-C; test_chat_server.py starts it",
-    "make .venv": "installs 7 GB",
-    "make test": "runs these tests",
-    "make offline-bundle": "downloads 3 GB; scripts/try_offline.sh installs and uses what it makes",
-    "captionlab course": "test_course.py runs a short one",
-    "captionlab merge": "needs an adapter that was trained; test_finetune_manual.py trains one and merges it",
-    "captionlab fetch": "downloads; test_metrics_more.py does so from a server on this machine",
-    "captionlab chat": "a server until Ctrl-C; test_chat_server.py starts it",
-    "captionlab standin": "a server until Ctrl-C; test_cli.py starts and stops it",
-    "captionlab pretrain": "takes up to 90 minutes; test_pretrain.py takes a few steps",
-    "bash finetune/finetune_lora.sh": "test_finetune_manual.py runs it as its manual has it",
-    "bash finetune/finetune_ds.sh": "test_finetune_manual.py runs it as its manual has it",
-    "python3.11 -m": "makes an environment",
-    ".venv/bin/pip install": "installs 7 GB",
-    "pip install": "installs; make .venv has done so",
-    "pip config": "changes the settings of whoever runs the tests",
-    "py -3.11": "Windows",
-    ".venv/Scripts/pip install": "Windows",
-    ".venv/Scripts/captionlab doctor": "Windows",
-}
-FILLED = {"DIR": ".", "N": "3", "FILE.sqlite": "labels.sqlite", "FILE.json": "train.json"}
-
-
-def cheap_commands(name: str) -> list[str]:
-    """The commands of a README that are not in TOO_DEAR, each once, with something in the place of DIR, N and FILE."""
-    lines = []
-    for command in DOCUMENTS[name].commands():
-        start = " ".join(command.words[:2])
-        if command.words and command.program != "export" and not any(start.startswith(dear) or " ".join(command.words).startswith(dear) for dear in TOO_DEAR):
-            lines.append(" ".join(FILLED.get(word, word) for word in command.words))
-    return list(dict.fromkeys(line for line in lines if not incomplete(line)))
-
-
-def incomplete(line: str) -> bool:
-    """Whether a command is only named: it lacks what it cannot do without, which its table's row has."""
-    words = line.split()
-    try:
-        if words[0] == "captionlab" and len(words) > 1:
-            COMMANDS[words[1]].make_context(words[1], words[2:])
-    except UsageError:
-        return True
-    return words == ["captionlab"]
-
-
-def test_what_is_too_dear_is_still_in_the_readme():
-    said = [" ".join(command.words) for command in DOCUMENTS["README.md"].commands()]
-    assert not [dear for dear in TOO_DEAR if not any(line.startswith(dear) for line in said)]
-
-
-def test_both_readmes_have_the_same_commands_to_run():
-    assert sorted(cheap_commands(READMES[0])) == sorted(cheap_commands(READMES[1]))
-
-
-def test_cheap_commands_of_the_readme_run_as_written(tmp_path):
-    copy = tmp_path / "captionlab"
-    for name in sorted(every_file()):
-        if (ROOT / name).is_file() and not name.startswith(("notebooks/", "tests/", "docs/")):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
-    for name in ("notebooks", "tests"):  # `make clean` looks into them
-        (copy / name).mkdir()
-    programs = copy / ".venv" / "bin"
-    programs.mkdir(parents=True)
-    for name, words in (("python", ""), ("captionlab", "-m helpers.cli ")):
-        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {words}"$@"\n', encoding="utf-8")
-        (programs / name).chmod(0o755)
-    lines = cheap_commands("README.md")
-    assert len(lines) >= 10 and {"captionlab doctor", "make", "make clean"} <= set(lines), lines
-    away = ("DASHSCOPE_API_KEY", "DASHSCOPE_HTTP_BASE_URL", "CAPTIONLAB_PROFILE", "MAKEFLAGS", "MAKELEVEL")
-    environment = {name: value for name, value in os.environ.items() if name not in away} | {
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(copy), "HOME": str(tmp_path), "COLUMNS": "200"}
-    ran = subprocess.run(["bash", "-euo", "pipefail", "-c", "\n".join(f"echo '$ {line}'\n{line}" for line in lines)], cwd=copy, env=environment,
-                         capture_output=True, text=True, timeout=900)
-    assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-2000:]
-    assert all((copy / name).is_file() for name in ("scenes.jsonl", "labels.sqlite", "train.json", "eval.json", "output.json", "dataset_info.json"))
-    assert "The tiny profile works here" in ran.stdout and "CIDEr" in ran.stdout and "captionlab" in ran.stdout
 
 
 # Numbers that the code knows; in words only these.
