@@ -33,7 +33,9 @@ class Parrot:
 
 class Faulty:
     def describe(self, pictures, question):
-        raise MemoryError
+        if "fail" in question:
+            raise MemoryError
+        return ["nothing"]
 '''
 ADDED = 'chat = open_chat(results={results!r}, others={{"Counter": Counter(), "Parrot": Parrot(), "Faulty": Faulty()}})'
 STAND_IN = "Offline stand-in, not Qwen-VL"
@@ -219,7 +221,7 @@ def test_systems_side_by_side_and_what_they_hold_in_memory(chat, screenshots):
 def test_a_failing_answer_is_a_sentence_and_the_next_question_is_answered(chat, notebook):
     outputs = notebook.page.locator(".jp-OutputArea-output").count()
     chat.use("Faulty", "Parrot")
-    exchange = chat.ask("What?")
+    exchange = chat.ask("Will it fail?")
     chat.wait()
     assert [box.get_attribute("data-state") for box in exchange.locator(".captionlab-answer").all()] == ["complete", "failed"]
     assert exchange.locator(".captionlab-why").last.inner_text().startswith("Memory ran out")
@@ -398,7 +400,7 @@ def test_both_themes_are_legible_and_every_control_has_a_name(chat, notebook, sc
     notebook.page.add_style_tag(content="body { min-height: 100vh }")  # else axe-core takes all text for hidden: JupyterLab's body has no height
     chat.use("Pretrained", "Parrot", "Faulty")
     chat.root.locator(".captionlab-thumb").first.click()
-    exchange = chat.ask("A white truck and two purple dogs on a farm")
+    exchange = chat.ask("A white truck and two purple dogs fail on a farm")
     chat.wait()
     exchange.locator(".captionlab-show-truth").click()
     expect(exchange.locator("mark.captionlab-wrong").first).to_be_visible(timeout=SOON)
