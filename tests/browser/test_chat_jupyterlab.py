@@ -73,7 +73,7 @@ def notebook(browser, lab):
     """The notebook in JupyterLab, not yet run."""
     page = browser.new_page(viewport={"width": 1440, "height": 1000})
     page.elsewhere = []
-    page.on("request", lambda request: None if request.url.startswith((lab.url, lab.url.replace("http", "ws"), "data:", "blob:")) else page.elsewhere.append(request.url))
+    page.on("request", lambda request: None if request.url.startswith((lab.url, lab.url.replace("http", "ws"), "data:", "blob:", "attachment:")) else page.elsewhere.append(request.url))
     yield LabNotebook(page, lab, NOTEBOOK)
     page.close()
 
