@@ -11,13 +11,10 @@ from helpers.core.attention_figures import attention_map, beam_tree, exposure_fi
 from helpers.core.baseline_recipe import History
 from helpers.core.baseline_student import DECODERS, Baseline
 from helpers.core.baseline_training import attention_loss, caption_loss, in_batches, pad, shift
-from helpers.core.beam_search import DIES, ENDS, LIVES, Hypothesis, beam_search, greedy
-from helpers.core.captioner_drawings import model_drawing, similarity_map
+from helpers.core.beam_search import DIES, ENDS, LIVES, beam_search, greedy
 from helpers.core.cnn_encoder import Encoder
 from helpers.core.errors import InputError
 from helpers.core.free_running import Exposure, compare_exposure, continue_caption
-from helpers.core.looking import attention_on_objects, coverage, looks, names_of_kinds
-from helpers.core.scenes import Group, Scene, SceneObject, plan_scene, render
 from helpers.core.vocabulary import END, PAD, START, UNKNOWN, Vocabulary, join, split
 
 CAPTIONS = ["A red house stands on a hill.", "Two cats and a dog sit in a red car.", "It's snowing; a boat (blue) is on the sea."]
@@ -218,43 +215,6 @@ def test_a_squeezed_picture_is_still_seen_and_a_question_too_few_is_named():
         baseline.describe([Image.new("RGB", (9, 9))] * 2, ["one"])
 
 
-def scene_of(*kinds_and_boxes) -> Scene:
-    """A scene with one object of each kind in its box."""
-    things = [SceneObject(kind, None, "medium", list(box)) for kind, box in kinds_and_boxes]
-    return Scene("", "", 0, "park", "day", "clear", things, [Group(o.kind, None, "medium", 1, [i]) for i, o in enumerate(things)], [])
-
-
-def test_coverage_is_the_share_of_each_place_under_a_kinds_boxes():
-    scene = scene_of(("dog", (0, 0, 112, 112)), ("cat", (112, 112, 224, 168)), ("dog", (56, 0, 112, 56)))
-    assert coverage(scene, "dog", 2).tolist() == [1, 0, 0, 0]
-    assert coverage(scene, "cat", 2).tolist() == [0, 0, 0, 0.5]
-    assert coverage(scene, "boat", 2).sum() == 0
-
-
-def test_attention_is_counted_where_a_word_names_what_is_there():
-    scene = scene_of(("dog", (0, 0, 112, 112)), ("palm", (112, 0, 224, 112)), ("tree", (0, 112, 112, 224)))
-    vocabulary = Vocabulary.build(["a dog , a palm tree , two cats and a tree"], "en")
-    words = ["dog", "palm", "tree", "cats", "tree"]
-    said = Hypothesis(vocabulary.encode(" ".join(words)), [0.0] * 6, [torch.eye(4)[i] for i in (0, 1, 0, 0, 2)] + [torch.full((4,), 0.25)])
-    # "palm" is on the palm, the "tree" of "palm tree" counts no more, cats are not there, and the last tree is on the tree.
-    assert looks(said, scene, vocabulary, 2) == [("dog", 1.0, 0.25), ("palm", 1.0, 0.25), ("tree", 1.0, 0.25)]
-    assert names_of_kinds("zh")["狗"] == "dog" and names_of_kinds("en")["butterflies"] == "butterfly"
-
-
-def test_attention_on_objects_needs_attention_and_words():
-    scenes = [plan_scene(i) for i in range(3)]
-    images = [render(scene) for scene in scenes]
-    with pytest.raises(InputError, match="looks nowhere"):
-        attention_on_objects(make_baseline("show_and_tell"), images, scenes)
-    baseline = make_baseline()
-    with torch.no_grad():
-        baseline.decoder.output.bias[baseline.vocabulary.encode("house")[0]] = 99.0  # it says nothing but "house"
-    with pytest.raises(InputError, match="name nothing"):
-        attention_on_objects(baseline, images, [scene_of(("cup", (0, 0, 50, 50)))] * 3)
-    found = attention_on_objects(baseline, images, [scene_of(("house", (0, 0, 112, 224)))] * 3)
-    assert set(found) == {"house"} and found["house"][1] == pytest.approx(0.5) and 0 < found["house"][0] < 1
-
-
 def words_in(figure) -> str:
     """All text of a figure."""
     return " ".join(text.get_text() for axes in figure.axes for text in [*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label, *axes.get_yticklabels(),
@@ -278,11 +238,6 @@ def test_figures_show_what_they_are_given():
     assert [len(axes.lines) for axes in curves.axes] == [2, 1]
     drawn = exposure_figure(Exposure(np.array([0.9, 0.8]), np.array([0.9, 0.5]), np.array([20, 4])))
     assert len(drawn.axes[0].lines[0].get_xdata()) == 1
-    drawn = words_in(model_drawing(image, ["a", "red", "house"])).split()
-    assert [drawn.count(word) for word in ("<start>", "a", "red", "house")] == [1, 2, 2, 1]  # said, and read at the next step
-    assert len(model_drawing(image, ["a", "b"]).axes[0].patches) > len(model_drawing(image, ["a", "b"], attends=False).axes[0].patches)
-    alike = similarity_map(image, torch.rand(64, 16), [(0, 0), (7, 3)])
-    assert len(alike.axes) == 3 and "row 7, column 3" in words_in(alike)
     assert "dog" in words_in(ranked_bars({"dog": (0.5, 0.1)}, "where", ("one", "two")))
 
 
@@ -298,9 +253,5 @@ def test_figures_refuse_what_cannot_be_drawn():
         learning_curves({"none": History({})})
     with pytest.raises(InputError, match="reached by"):
         exposure_figure(Exposure(np.array([1.0]), np.array([1.0]), np.array([2])))
-    with pytest.raises(InputError, match="no words to draw"):
-        model_drawing(image, [])
-    with pytest.raises(InputError, match="from 0 to 7"):
-        similarity_map(image, torch.rand(64, 4), [(8, 0)])
     with pytest.raises(InputError, match="nothing to draw"):
         ranked_bars({}, "", ("", ""))
