@@ -153,7 +153,7 @@ def test_the_real_student_is_asked_with_its_probabilities():
 def test_figures_show_every_system_and_set(result):
     chart = figures.drop_chart(result)
     assert [label.get_text().split("  ")[0] for label in chart.axes[0].get_yticklabels()] == [BASE, "settings", "new kinds", "small", "greyscale"]
-    assert [text.get_text() for text in chart.axes[0].get_legend().get_texts()] == ["LoRA", "blind"]
+    assert [text.get_text() for text in chart.legends[0].get_texts()] == ["LoRA", "blind"]
     curves = figures.robustness_curves(result, "chair_i")
     assert [axes.get_title(loc="left") for axes in curves.axes] == ["noise", "blur"]
     assert all(len(axes.lines) == 2 and list(axes.lines[0].get_xdata()) == [0, 1, 5] for axes in curves.axes)
