@@ -16,11 +16,6 @@ from helpers.core.errors import InputError
 from helpers.core.glossary import GLOSSARY, misused, read_glossary, used
 from helpers.core.paths import NOTEBOOKS, ROOT
 
-# Cells without a Chinese twin so far, with the reason. Must be empty in a release; an entry that is no longer true fails below.
-PENDING = {
-    "03_baseline": ({"cell-04", "cell-11", "cell-13", "cell-18", "cell-28", "cell-30", "cell-33", "cell-35", "cell-37", "cell-40", "cell-42"},
-                    "its English was last changed after it had been put into Chinese"),
-}
 PAIRS = editions.pairs()
 TERMS = read_glossary()
 
@@ -29,24 +24,14 @@ TERMS = read_glossary()
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)
 def test_both_sides_of_every_text_go_together(pair):
-    pending, reason = PENDING.get(pair.name, (set(), ""))
-    faults = editions.check_pair(pair, TERMS)
-    assert not [str(fault) for fault in faults if fault.cell not in pending]
-    missing = {fault.cell for fault in faults if fault.message == "has no Chinese twin"}
-    assert missing == pending, f"take what is translated out of PENDING ({reason})"
-
-
-@pytest.mark.xfail(PENDING != {}, reason="cells are still without Chinese, see PENDING", strict=True)
-def test_nothing_is_pending():
-    assert not PENDING
+    assert not [str(fault) for fault in editions.check_pair(pair, TERMS)]
 
 
 def test_the_built_notebooks_have_no_english_text_left(tmp_path):
     for built in editions.build(tmp_path):
-        pending = PENDING.get(built.path.stem, (set(),))[0]
         english = editions.markdown_cells(NOTEBOOKS / built.path.name)
         for cell, text in editions.markdown_cells(built.path).items():
-            assert cell in pending or (re.search(f"[{HAN}]", text) and text != english[cell]), text
+            assert re.search(f"[{HAN}]", text) and text != english[cell], text
 
 
 def test_the_glossary_explains_what_the_course_says():

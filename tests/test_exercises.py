@@ -24,13 +24,11 @@ from tests.small_assignment import small_notebook
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 WRONG = yaml.safe_load((ROOT / "tests" / "wrong_answers.yaml").read_text(encoding="utf-8"))
-# Whose exercises are still a list of questions. A notebook that has got its checks must leave this list: the mark is strict.
-WAITING = {"03_baseline"}
 
 
-@pytest.fixture(params=[path for path in PATHS if path.stem not in WAITING], ids=lambda path: path.stem)
+@pytest.fixture(params=PATHS, ids=lambda path: path.stem)
 def path(request):
-    """Each notebook whose exercises have checks."""
+    """Each notebook."""
     return request.param
 
 
@@ -50,11 +48,9 @@ def test_every_notebook_is_released_with_what_it_shows(released):
         assert lessons[0] == lessons[1]
 
 
-@pytest.mark.parametrize("each", [pytest.param(path, id=path.stem, marks=[pytest.mark.xfail(strict=True)] if path.stem in WAITING else [])
-                                  for path in PATHS])
-def test_three_to_five_exercises_that_nbgrader_can_read(each):
-    notebook = read_notebook(each)
-    exercises = read_exercises(each, notebook)
+def test_three_to_five_exercises_that_nbgrader_can_read(path):
+    notebook = read_notebook(path)
+    exercises = read_exercises(path, notebook)
     assert 3 <= len(exercises) <= 5
     MetadataValidator().validate_nb(notebook)
     assert exercises[0].points < exercises[-1].points, "exercises rise from watching to building"
