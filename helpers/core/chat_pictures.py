@@ -143,7 +143,7 @@ def too_large(name: str) -> Refused:
 
 def _too_many_pixels(name: str) -> Refused:
     return Refused(f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels, too large to unpack: send a smaller version.",
-                   f"{name} 超过 {MAX_PIXELS // 1_000_000} 百万像素，太大而无法打开：请发送较小的版本。")
+                   f"{name} 超过 {MAX_PIXELS // 10_000} 万像素，太大而无法打开：请发送较小的版本。")
 
 
 def _damaged(name: str) -> Refused:
