@@ -402,7 +402,7 @@ def chat(
     visitors: Annotated[int, typer.Option(min=1, help="at most so many at a time; the next one is asked to wait")] = 8,
     idle_minutes: Annotated[float, typer.Option(min=0.02, help="a conversation ends that was not used for so long")] = 30.0,
     share: Annotated[bool, typer.Option(help="one set of models in memory for all visitors, answering in turn, or one for each")] = True,
-    notebook: Annotated[Path, typer.Option(help="the notebook to serve")] = NOTEBOOKS / "06_chat.ipynb",
+    notebook: Annotated[Path, typer.Option(help="the notebook to serve", show_default="notebooks/06_chat.ipynb")] = NOTEBOOKS / "06_chat.ipynb",
 ) -> None:
     """The chat as a web page, until Ctrl-C: a conversation of their own for each visitor, no code, no files."""
     from helpers.core.chat_server import Settings, serve
@@ -413,7 +413,7 @@ def chat(
 @app.command("release")
 def release_notebooks(
     out: Annotated[Path, typer.Option(help="folder for the students' edition")] = Path("release"),
-    notebooks: Annotated[Path, typer.Option(help="folder of the notebooks with solutions")] = NOTEBOOKS,
+    notebooks: Annotated[Path, typer.Option(help="folder of the notebooks with solutions", show_default="notebooks")] = NOTEBOOKS,
 ) -> None:
     """Write the students' edition of the notebooks: solutions and hidden tests cut, checks kept."""
     from helpers.core.assignments import release
@@ -425,7 +425,7 @@ def release_notebooks(
 def grade(
     submissions: Annotated[Path, typer.Option(help="folder of folders: STUDENT/NN_name.ipynb")],
     output: Annotated[Path | None, typer.Option(help="CSV to write; default: marks.csv in that folder. What it says was graded stays")] = None,
-    notebooks: Annotated[Path, typer.Option(help="folder of the notebooks with solutions")] = NOTEBOOKS,
+    notebooks: Annotated[Path, typer.Option(help="folder of the notebooks with solutions", show_default="notebooks")] = NOTEBOOKS,
     timeout: Annotated[int, typer.Option(min=1, help="seconds for one cell; a notebook has four times as much")] = 300,
     keep: Annotated[Path | None, typer.Option(help="folder for the graded notebooks, with what every cell showed, hidden tests among it")] = None,
 ) -> None:

@@ -131,7 +131,7 @@ def _check(profile, images, out, seed, language, train, eval) -> Settings:
     elif train < 2 or eval < 2:
         raise InputError(f"The course needs at least 2 training and 2 evaluation scenes, not {train} and {eval}.")
     if Path(profile.student).is_absolute() and not (Path(profile.student) / "config.json").is_file():
-        raise InputError(f"There is no student in {profile.student}; make it with `captionlab pretrain`, or name another in data/profiles.yaml.")
+        raise InputError(f"There is no student in {profile.student}; make it with `captionlab pretrain --out {profile.student}`, or name another in data/profiles.yaml.")
     from helpers.baseline import make_encoder
 
     make_encoder(profile.baseline.encoder)  # that it cannot be had is to be known now, and not when the labels are paid for

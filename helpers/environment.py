@@ -279,7 +279,7 @@ def check_loopback() -> Check:
 
 def check_student(folder: Path = STUDENT) -> Check:
     """The tiny student's weights: there, whole, and which (the first digits of their SHA-256)."""
-    lack = dict(good=False, needed=True, disables="the tiny profile", remedy="git checkout data/models, or captionlab pretrain (90 minutes)")
+    lack = dict(good=False, needed=True, disables="the tiny profile", remedy="git checkout data/models, or captionlab pretrain --out data/models/minicpmv-tiny (90 minutes)")
     path = folder / "model.safetensors"
     if not path.is_file():
         return Check("tiny student", "not there", **lack)

@@ -12,7 +12,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 
+from helpers.core import kept_threads
 from helpers.core.chat_decoding import Decoding
 from helpers.core.chat_models import Models
 from helpers.core.chat_turns import FAILED, LOADING, STOPPED, WRITING, Answer, Conversation, Exchange, Shown
@@ -26,13 +28,12 @@ class Answering:
 
     def __init__(self, models: Models, shown: Callable[[Exchange, Answer], None], over: Callable[[], None]):
         self.models, self._shown, self._over = models, shown, over
-        self._stop, self._worker = threading.Event(), None
+        self._stop, self._ended = threading.Event(), None
 
     def begin(self, conversation: Conversation, exchange: Exchange, picture: Shown, decoding: Decoding) -> None:
         """Start; returns at once."""
-        self._stop = threading.Event()
-        self._worker = threading.Thread(target=self._run, args=(conversation, exchange, picture, decoding, self._stop), name="chat", daemon=True)
-        self._worker.start()
+        self._stop, self._ended = threading.Event(), threading.Event()
+        kept_threads.start(partial(self._run, conversation, exchange, picture, decoding, self._stop), self._ended)
 
     def stop(self) -> None:
         """End what is being written; what is there of it stays."""
@@ -40,8 +41,8 @@ class Answering:
 
     def wait(self, timeout: float | None = None) -> None:
         """Until the last question is answered, or for `timeout` seconds."""
-        if self._worker is not None:
-            self._worker.join(timeout)
+        if self._ended is not None:
+            self._ended.wait(timeout)
 
     def _run(self, conversation: Conversation, exchange: Exchange, picture: Shown, decoding: Decoding, stop: threading.Event) -> None:
         try:

@@ -2,7 +2,7 @@
 
     student, picture, [Turn, …]  --stream_turns-->  Progress("a"), Progress("a red"), …, Progress("a red house", end="complete")
 
-The model generates in a thread. After each token it leaves its ids in one place (of several beams, the best one's); whoever
+The model generates in a thread of its own. After each token it leaves its ids in one place (of several beams, the best one's); whoever
 watches turns the newest into text, some twenty times a second and not at every token, so watching costs the model next to
 nothing. With several beams the text may still change, which is what a search looks like.
 """
@@ -13,7 +13,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from helpers.core import kept_threads
 from helpers.core.chat_decoding import SAMPLING, Decoding
 from helpers.core.chat_turns import COMPLETE, CUT, STOPPED
 from helpers.core.conversations import Turn
@@ -97,8 +99,7 @@ def stream_turns(student, picture, turns: Sequence[Turn], decoding: Decoding, st
     asked = time.perf_counter()
     inputs = encode_turns(student, picture, turns, decoding.max_new_tokens)
     watch = _Watch(inputs["input_ids"].shape[1], stop or threading.Event())
-    worker = threading.Thread(target=_generate, args=(student.model, inputs, decoding, watch), name="generate", daemon=True)
-    worker.start()
+    kept_threads.start(partial(_generate, student.model, inputs, decoding, watch), watch.over, watch.news)
     try:
         while not watch.over.is_set():
             if watch.news.wait(0.5):
@@ -107,7 +108,7 @@ def stream_turns(student, picture, turns: Sequence[Turn], decoding: Decoding, st
                 watch.over.wait(pause)
     finally:
         watch.left.set()
-        worker.join()
+        watch.over.wait()
         del inputs
     if isinstance(watch.failure, torch.OutOfMemoryError) and torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -132,9 +133,6 @@ def _generate(model, inputs: dict, decoding: Decoding, watch: _Watch) -> None:
         watch.whole = False
     except BaseException as error:  # raised again where the caller can see it
         watch.failure = error
-    finally:
-        watch.over.set()
-        watch.news.set()
 
 
 def _progress(student, watch: _Watch, asked: float, last: bool = False) -> Progress:

@@ -131,6 +131,7 @@ class Profile:
             ("student", student.relative_to(ROOT).as_posix() if student.is_relative_to(ROOT) else self.student),
             ("teacher", f"{teacher.model}, answered by the offline stand-in, not Qwen-VL" if self.offline else teacher.model),
             ("language", self.language),
+            ("baseline", self.baseline.told),
             ("training", f"{train.processes} processes, {batch} samples a step, up to {train.max_length} tokens each"),
             ("LoRA", f"rank {train.lora.rank}, {train.lora.epochs:g} epochs at {train.lora.learning_rate:g}"),
             ("full", f"{train.full.epochs:g} epochs at {train.full.learning_rate:g}"),
