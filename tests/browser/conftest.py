@@ -15,10 +15,6 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # chat_visitors, beside the other tests
 
-# Not collected until it passes on a busy machine too: two of its 21 tests failed where other work ran beside them (keys; the second question about
-# a picture). Run it by name, from a copy without this line.
-collect_ignore = ["test_chat_jupyterlab.py"]
-
 from chat_page import NOTEBOOK  # noqa: E402
 from chat_visitors import KERNELSPEC, Server  # noqa: E402
 
