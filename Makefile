@@ -69,9 +69,10 @@ chat: $(DONE)
 	@echo "serving the chat; stop it with Ctrl-C"
 	@$(BIN)/captionlab chat $(if $(IP),--ip $(IP)) $(if $(PORT),--port $(PORT)) $(if $(VISITORS),--visitors $(VISITORS))
 
+# make test JOBS=1 runs one test after the other; a file of tests, and a notebook, is always run by one process.
 test: $(DONE)
-	@echo "tests of every helper, then every notebook"
-	@$(BIN)/python -m pytest
+	@echo "tests of every helper and every notebook"
+	@$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile
 
 release: $(DONE)
 	@$(BIN)/captionlab release --out $(or $(OUT),release)

@@ -9,6 +9,7 @@ time, which costs a small model a tenth of its speed and a process some tens of 
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections.abc import Callable
 
@@ -16,7 +17,7 @@ _idle: queue.LifoQueue = queue.LifoQueue()  # what each thread that has nothing 
 
 
 def start(work: Callable[[], None], *ends: threading.Event) -> None:
-    """Begin `work`, which must not raise, in a daemon thread; set `ends` when it is over. Returns at once."""
+    """Begin `work` in a daemon thread; set `ends` when it is over. Returns at once. What it raises is told as of any thread (`threading.excepthook`)."""
     try:
         inbox = _idle.get_nowait()
     except queue.Empty:
@@ -31,9 +32,10 @@ def _serve(inbox: queue.SimpleQueue) -> None:
         work, ends = inbox.get()
         try:
             work()
-        finally:
-            del work  # and with it what it held, which may be a model that is to be unloaded
-            _idle.put(inbox)
-            for end in ends:
-                end.set()
-            del ends
+        except BaseException:  # the thread lives on: others count on it
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+        del work  # and with it what it held, which may be a model that is to be unloaded
+        _idle.put(inbox)
+        for end in ends:
+            end.set()
+        del ends
