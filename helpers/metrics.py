@@ -11,10 +11,9 @@ that cannot be computed here is absent from the scores and named under "unavaila
 it is never a zero.
 
 A new metric has one place: a function that gives {system: {metric: (n,) scores}} and a note on how, like `spice_scores`, and
-its line in `measure`'s `of_words` or `of_pairs`. Intervals, tests, tables, charts and metrics.json follow from that. One that is
-no mean of its samples' scores gives a `Statistic`, as BLEU does in `_score_words`. How it is written for people is figures.py's
-LABELS; what the report says it is, report.py's TERMS; its highest value, where that is not 1, metric_figures.py's TOP; whether less
-of it is better, metric_tables.py's LOWER_IS_BETTER. METRICS are those that pycocoevalcap has as well: a new one does not belong there.
+its line in `measure`'s `of_words` or `of_pairs`. One that is no mean of its samples' scores gives {system: Statistic} instead, as
+BLEU's counts are one. Intervals, tests, tables, charts and metrics.json follow from that. How people read it is its entry in
+core/metric_names.py. METRICS are those that pycocoevalcap has as well: a new one does not belong there.
 """
 
 from __future__ import annotations
@@ -139,8 +138,7 @@ def measure(
     if "METEOR" not in unavailable:
         notes["METEOR"] = meteor_program.NOTE[language]
     for name, statistic in graded.items():
-        statistics[name].append(statistic)
-        each[name] |= {metric: column for metric, column in zip(statistic.metrics, statistic.of_each().T) if not np.isnan(column).any()}
+        _keep(statistic, statistics[name], each[name])
     systems, resampled = _systems(statistics, n, draws, seed)
     result = {"language": language, "tokenizer": tokenizer, "systems": systems, "unavailable": unavailable, "notes": notes}
     if m > 1 and any(statistics.values()):
@@ -208,11 +206,9 @@ def _score_words(words, gold, ids, language, pool, statistics, each, unavailable
     with ThreadPoolExecutor(1) as beside:
         meteor = beside.submit(_meteor_counts, words, gold, ids, language, pool, steps.update) if "METEOR" not in unavailable else None
         for name, found in overlap(gold, words, steps.update).items():
-            statistics[name] += [Statistic(METRICS[:4], found.bleu, lambda sums, _: bleu(sums)), mean_of("ROUGE_L", found.rouge)]
-            each[name] |= dict(zip(METRICS, bleu(found.bleu).T)) | {"ROUGE_L": found.rouge}
-            if n > 1:
-                statistics[name].append(mean_of("CIDEr", found.cider))
-                each[name]["CIDEr"] = found.cider
+            counted = [Statistic(METRICS[:4], found.bleu, lambda sums, _: bleu(sums)), mean_of("ROUGE_L", found.rouge)]
+            for statistic in counted + ([mean_of("CIDEr", found.cider)] if n > 1 else []):
+                _keep(statistic, statistics[name], each[name])
         if n < 2:
             unavailable["CIDEr"] = "weighs a word by how many references lack it, so it needs at least two samples."
         try:
@@ -220,8 +216,7 @@ def _score_words(words, gold, ids, language, pool, statistics, each, unavailable
         except CaptionLabError as error:  # for no system then: half a column would look like a ranking
             unavailable["METEOR"], counts = str(error), {}
     for name, rows in counts.items():
-        statistics[name].append(Statistic(("METEOR",), rows, lambda sums, _: meteor_score(sums, language)[:, None]))
-        each[name]["METEOR"] = meteor_score(rows, language)
+        _keep(Statistic(("METEOR",), rows, lambda sums, _: meteor_score(sums, language)[:, None]), statistics[name], each[name])
 
 
 def _meteor_counts(words, gold, ids, language, pool, step) -> dict[str, np.ndarray]:
@@ -236,7 +231,9 @@ def _meteor_counts(words, gold, ids, language, pool, step) -> dict[str, np.ndarr
 
 
 def _score_more(metrics, statistics, each, unavailable, notes) -> None:
-    """SPICE, BERTScore and CLIPScore: what is here is computed, what is not is named with its remedy."""
+    """SPICE, BERTScore, CLIPScore and what is added: what is here is computed, what is not is named with its remedy.
+
+    metrics: {name: function}. A function gives (found, note); found is {system: {metric: (n,) scores}}, or {system: Statistic}."""
     for metric, compute in metrics.items():
         try:
             found, notes[metric] = compute()
@@ -244,9 +241,15 @@ def _score_more(metrics, statistics, each, unavailable, notes) -> None:
             unavailable[metric] = str(error)
             continue
         for name, columns in found.items():
-            for part, column in columns.items():
-                statistics[name].append(mean_of(part, column))
-                each[name][part] = column
+            for statistic in [columns] if isinstance(columns, Statistic) else [mean_of(part, column) for part, column in columns.items()]:
+                _keep(statistic, statistics[name], each[name])
+
+
+def _keep(statistic: Statistic, statistics: list[Statistic], each: dict[str, np.ndarray]) -> None:
+    """Puts a metric of one system where the corpus's scores come from, and its score of each picture where the charts look;
+    not there a metric that nothing was counted for in some picture (NaN)."""
+    statistics.append(statistic)
+    each |= {metric: column for metric, column in zip(statistic.metrics, statistic.of_each().T) if not np.isnan(column).any()}
 
 
 def _systems(statistics, n: int, draws: int, seed: int) -> tuple[dict, dict]:

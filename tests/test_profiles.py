@@ -66,7 +66,7 @@ def test_environment_variable_chooses_where_no_name_is_given(monkeypatch):
 def test_wrong_name_lists_the_right_ones():
     with pytest.raises(ProfileError, match="no profile 'big'; choose one of: tiny, lab"):
         load_profile("big")
-    assert profiles.profile_names() == ["tiny", "lab"]
+    assert profiles.profile_names()[:2] == ["tiny", "lab"]  # further ones may follow
 
 
 def test_lab_without_a_key_says_so_in_one_sentence(monkeypatch):

@@ -26,14 +26,11 @@ from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from helpers.core.errors import InputError
 from helpers.core.fonts import NO_FONT, chinese_family, drawable, families, is_chinese
+from helpers.core.metric_names import read_as
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8A8A8A")
 SYSTEM_COLOURS = {"baseline": "#009E73", "pretrained": "#8A8A8A", "lora": "#E69F00", "full": "#0072B2"}
 INK, FAINT = "#1f2328", "#c9ced6"
-LABELS = {"Bleu_1": "BLEU-1", "Bleu_2": "BLEU-2", "Bleu_3": "BLEU-3", "Bleu_4": "BLEU-4", "ROUGE_L": "ROUGE-L",
-          "object_recall": "object recall", "object_precision": "object precision", "object_f1": "object F1",
-          "colour_accuracy": "colour accuracy", "count_accuracy": "count accuracy", "chair_i": "CHAIR-i", "chair_s": "CHAIR-s",
-          "relation_recall": "relation recall", "relation_precision": "relation precision"}
 SYSTEM_LABELS = {"baseline": "CNN-RNN", "pretrained": "pretrained", "lora": "LoRA", "full": "full"}
 
 STYLE = {
@@ -52,7 +49,7 @@ def colour_of(name: str, position: int) -> str:
 
 def label_of(name: str) -> str:
     """How a metric or a system is written for people: "Bleu_4" -> "BLEU-4", "lora" -> "LoRA"."""
-    return LABELS.get(name) or SYSTEM_LABELS.get(name, name)
+    return SYSTEM_LABELS.get(name) or read_as(name).label
 
 
 def loss_curves(runs: Mapping[str, Sequence[tuple[float, float]]], title: str = "Training loss",

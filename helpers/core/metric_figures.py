@@ -23,10 +23,10 @@ from matplotlib.figure import Figure
 from helpers.core.errors import InputError
 from helpers.core.figures import FAINT, INK, STYLE, colour_of, label_of
 from helpers.core.fonts import NO_FONT, chinese_family, drawable, families, is_chinese
-from helpers.core.metric_tables import flat_scores, lower_is_better, really_better
+from helpers.core.metric_names import read_as
+from helpers.core.metric_tables import flat_scores, really_better
 
 HATCHES, MARKERS, DASHES = ("", "///", "...", "xx", "\\\\", "++", "oo"), "osD^vPX", ("-", "--", "-.", ":")
-TOP = {"CIDEr": 10.0, "CLIPScore": 2.5}  # a metric's highest value, where it is not 1
 Each = Mapping[str, Mapping[str, np.ndarray]]
 
 
@@ -47,9 +47,9 @@ def grouped_bars(result: Mapping, metrics: Sequence[str] | None = None, size: tu
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.add_subplot()
         width = 0.8 / len(systems)
+        tops = np.array([read_as(metric).top for metric in metrics])
         for place, name in enumerate(systems):
             where = np.arange(len(metrics)) + (place - (len(systems) - 1) / 2) * width
-            tops = np.array([TOP.get(metric, 1.0) for metric in metrics])
             heights = np.array([flat[name].get(metric, np.nan) for metric in metrics]) / tops
             axes.bar(where, heights, width * 0.92, color=colour_of(name, place), hatch=HATCHES[place % len(HATCHES)], edgecolor="white", label=label_of(name))
             for x, height, top, metric in zip(where, heights, tops, metrics):
@@ -58,7 +58,8 @@ def grouped_bars(result: Mapping, metrics: Sequence[str] | None = None, size: tu
                     axes.vlines(x, ends[0] / top, ends[1] / top, color=INK, linewidth=1.2)
                 if len(systems) > 1 and better.get((name, metric), set()) == set(systems) - {name}:
                     axes.annotate("★", (x, (ends[1] / top if ends else height)), xytext=(0, 3), textcoords="offset points", ha="center", color=INK)
-        axes.set_xticks(range(len(metrics)), [label_of(metric) + (f"\n÷ {TOP[metric]:g}" if metric in TOP else "") for metric in metrics], rotation=0 if len(metrics) < 9 else 35)
+        axes.set_xticks(range(len(metrics)), [label_of(metric) + (f"\n÷ {top:g}" if top != 1 else "") for metric, top in zip(metrics, tops)],
+                        rotation=0 if len(metrics) < 9 else 35)
         axes.set(title="Scores with 95 % intervals" + (" (★ really better than all others)" if len(systems) > 1 else ""), ylim=(0, None), ylabel="share of the highest value")
         axes.legend(ncols=len(systems), loc="upper left", bbox_to_anchor=(0, -0.14))
         return figure
@@ -77,8 +78,8 @@ def parallel_coordinates(result: Mapping, metrics: Sequence[str] | None = None, 
             heights = []
             for metric in metrics:
                 values = [scores[metric] for scores in flat.values() if metric in scores]
-                value = flat[name].get(metric, np.nan)
-                heights.append((1 - value) / max(1 - min(values), 1e-12) if lower_is_better(metric) else value / max(max(values), 1e-12))
+                value, read = flat[name].get(metric, np.nan), read_as(metric)
+                heights.append((read.top - value) / max(read.top - min(values), 1e-12) if read.lower_is_better else value / max(max(values), 1e-12))
             axes.plot(range(len(metrics)), heights, color=colour_of(name, place), marker=MARKERS[place % len(MARKERS)],
                       linestyle=DASHES[place % len(DASHES)], label=label_of(name))
         axes.set_xticks(range(len(metrics)), [label_of(metric) for metric in metrics], rotation=0 if len(metrics) < 9 else 35)
@@ -159,7 +160,7 @@ def extremes(each: Each, system: str, metric: str, pictures: Sequence, captions:
 
     _with({system: each.get(system, {})}, metric)
     scores = np.asarray(each[system][metric])
-    order = np.argsort(scores if lower_is_better(metric) else -scores, kind="stable")
+    order = np.argsort(scores if read_as(metric).lower_is_better else -scores, kind="stable")
     count = min(count, len(order) // 2 or 1)
     rows = (("best", order[:count]), ("worst", order[::-1][:count]))
     with rc_context(style() | {"axes.grid": False, "axes.titleweight": "normal", "axes.titlesize": 9}):

@@ -12,13 +12,7 @@ from collections.abc import Mapping, Sequence
 from string import ascii_lowercase
 
 from helpers.core.figures import label_of
-
-LOWER_IS_BETTER = ("chair", "hallucination")
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a small value of this metric is the good one: shares of what was invented."""
-    return any(part in metric.lower() for part in LOWER_IS_BETTER)
+from helpers.core.metric_names import read_as
 
 
 def flat_scores(scores: Mapping) -> dict[str, float]:
@@ -39,7 +33,7 @@ def really_better(result: Mapping) -> dict[tuple[str, str], set[str]]:
         first, second = pair["systems"]
         for metric, found in pair["metrics"].items():
             if found["real"]:
-                up = (found["difference"] > 0) != lower_is_better(metric)
+                up = (found["difference"] > 0) != read_as(metric).lower_is_better
                 winner, loser = (second, first) if up else (first, second)
                 beaten.setdefault((winner, metric), set()).add(loser)
     return beaten

@@ -18,21 +18,10 @@ from pathlib import Path
 
 from helpers.core.errors import ResourceError
 from helpers.core.figures import colour_of, label_of, loss_curves, metric_chart, to_svg
+from helpers.core.metric_names import read_as
 
 TRUTH_METRICS = ("object_recall", "object_precision", "object_f1", "colour_accuracy", "count_accuracy")
 HEADLINES = ("CIDEr", "object_f1", "colour_accuracy", "Bleu_4")  # what the tiles on top show, as far as it was measured
-TERMS = {
-    "Bleu_1": "The share of the words (BLEU-1) up to the runs of four words (BLEU-4) of a caption that its reference has too; "
-              "short captions are marked down. 0 to 1.",
-    "METEOR": "Words matched one by one with the reference, recall weighing more than precision, torn matches marked down. 0 to 1.",
-    "ROUGE_L": "How long a sequence of words caption and reference share in order, with gaps. 0 to 1.",
-    "CIDEr": "How alike the runs of words are, when words that few references use count for much. 0 to 10.",
-    "object_recall": "Of the kinds of object that are in the scene, the share that the caption names.",
-    "object_precision": "Of the kinds of object that the caption names, the share that is in the scene; the rest is hallucinated.",
-    "object_f1": "Recall and precision in one number, their harmonic mean.",
-    "colour_accuracy": "Of the kinds of object that are there, have a colour worth telling and are named, the share named with the right colour.",
-    "count_accuracy": "Of the kinds of object that are there and are named, the share named in the right number.",
-}
 
 
 @dataclass
@@ -202,13 +191,13 @@ def _row(metric: str, scores: Mapping[str, Mapping]) -> dict:
     """One metric's line of the table: a cell a system, the best in bold unless all are alike."""
     values = [system.get(metric) for system in scores.values()]
     known = [value for value in values if value is not None]
-    best = max(known) if known and max(known) > min(known) else None
+    best = (min if read_as(metric).lower_is_better else max)(known) if known and max(known) > min(known) else None
     cells = []
     for value, system in zip(values, scores.values()):
         interval = system.get("intervals", {}).get(metric)
         cells.append({"text": write_number(metric, value), "best": best is not None and value == best,
                       "interval": " – ".join(write_number(metric, end) for end in interval) if interval else ""})
-    return {"label": label_of(metric), "cells": cells}
+    return {"label": label_of(metric) + (" (less is better)" if read_as(metric).lower_is_better else ""), "cells": cells}
 
 
 def _tiles(scores: Mapping[str, Mapping]) -> list[dict]:
@@ -216,7 +205,7 @@ def _tiles(scores: Mapping[str, Mapping]) -> list[dict]:
     tiles = []
     for metric in [metric for metric in HEADLINES if metric in _metrics(scores)][:3]:
         values = {name: system.get(metric) for name, system in scores.items()}
-        full = 1.0 if metric != "CIDEr" else max((value or 0 for value in values.values()), default=0) or 1.0
+        full = 1.0 if read_as(metric).top == 1 else max((value or 0 for value in values.values()), default=0) or 1.0
         bars = [{"label": system["label"], "colour": system["colour"], "text": write_number(metric, values[system["name"]]),
                  "percent": round(100 * (values[system["name"]] or 0) / full, 1)} for system in _systems(values)]
         tiles.append({"title": label_of(metric)[0].upper() + label_of(metric)[1:], "bars": bars})
@@ -230,8 +219,8 @@ def _view(report: Report, scores: Mapping[str, Mapping]) -> dict:
     return {
         "title": report.title, "summary": report.summary, "notice": report.notice, "language": report.result["language"],
         "n": next(iter(scores.values()))["n"], "systems": _systems(scores), "groups": _groups(scores), "tiles": _tiles(scores),
-        "unavailable": report.result.get("unavailable", {}), "notes": notes, "shown": report.shown, "graded": bool(report.truth),
-        "terms": {"BLEU-1 to 4" if metric == "Bleu_1" else label_of(metric): TERMS[metric] for metric in _metrics(scores) if metric in TERMS},
+        "mixed": any(read_as(metric).lower_is_better for metric in _metrics(scores)), "unavailable": report.result.get("unavailable", {}), "notes": notes, "shown": report.shown, "graded": bool(report.truth),
+        "terms": {"BLEU-1 to 4" if metric == "Bleu_1" else label_of(metric): read_as(metric).about for metric in _metrics(scores) if read_as(metric).about},
         "stations": [{"label": name, "text": f"{seconds:.0f} s", "percent": round(100 * seconds / longest, 1)}
                      for name, seconds in report.seconds.items()],
         "peak_memory": f"{report.peak_memory / 2**30:.1f} GiB" if report.peak_memory else "", "facts": report.facts,

@@ -25,7 +25,7 @@ from helpers.core.calibration import BINS
 from helpers.core.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from helpers.core.errors import InputError
 from helpers.core.figures import FAINT, INK, PALETTE, STYLE, colour_of, label_of
-from helpers.core.metric_tables import lower_is_better
+from helpers.core.metric_names import read_as
 from helpers.core.splits import BASE
 
 MARKERS = "osD^vPX"
@@ -86,7 +86,7 @@ def drop_chart(result: Mapping, metric: str = "object_f1", size: tuple[float, fl
         axes.grid(axis="x")
         axes.grid(axis="y", visible=False)
         axes.set(title=f"{label_of(metric)}: what changes when one thing changes", xlabel=f"change in {label_of(metric)}, with 95 % intervals "
-                 f"({'left' if lower_is_better(metric) else 'right'} is better; pictures in brackets)")
+                 f"({'left' if read_as(metric).lower_is_better else 'right'} is better; pictures in brackets)")
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=len(systems))
         return figure
