@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from helpers import cli
-from helpers.core.assignments import release
+from helpers.core.assignments import Course, release
 from helpers.core.errors import InputError
 from helpers.core.exercises import SKIP_TAG, grade_id, is_skipped, names_used, read_notebook
 from helpers.core.paths import NOTEBOOKS
@@ -155,7 +155,9 @@ def test_same_command_again_runs_only_what_is_new(graded, monkeypatch):
     assert read_marks(folder / "marks.csv").keys() == {("half", NAME), ("right", NAME)}
 
 
-def test_what_does_not_end_is_ended(course, tmp_path):
+def test_what_does_not_end_is_ended(course, tmp_path, monkeypatch):
+    runs, mark = [], Course.mark
+    monkeypatch.setattr(Course, "mark", lambda self, student, name: runs.append(student) or mark(self, student, name))
     edition, folder = course / "release" / f"{NAME}.ipynb", tmp_path / "class"
     hand_in(edition, folder, "endless", {1: "while True:\n    pass", 2: RIGHT[2]})
     hand_in(edition, folder, "stubborn", {1: RIGHT[1], 2: STUBBORN})
@@ -165,6 +167,7 @@ def test_what_does_not_end_is_ended(course, tmp_path):
         ((0, 2), "timed out: exercise-1 (stopped after 4 s)"),
         ((1, 0), "timed out: exercise-2 (stopped after 4 s); from check-2 on nothing ran"),
         ((0, 2), "timed out: exercise-1 (stopped after 4 s)")]
+    assert runs == ["s0", "s1", "s2"], "a loop was waited for twice"
 
 
 def test_a_notebook_has_an_end_even_if_each_cell_has(course, tmp_path):

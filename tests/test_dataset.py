@@ -131,6 +131,7 @@ def test_a_picture_that_the_stand_in_does_not_know_is_no_label(folder, tmp_path)
     Image.effect_noise((64, 64), 80).save(tmp_path / "noise.png")
     report = run([tmp_path / "noise.png"], tmp_path / "l.sqlite")
     assert (report.labelled, report.failed, dict(report.kinds)) == (0, 1, {"UnknownPicture": 1})
+    assert "no picture of your own; with DASHSCOPE_API_KEY" in str(report)
     with pytest.raises(InputError, match="no label"):
         build(tmp_path / "l.sqlite", tmp_path)
 

@@ -32,7 +32,8 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 # Words in capitals that stand for what the reader puts there, with something that every option takes.
 STANDS_FOR = {"N": "1", "NN": "01", "YUAN": "1", "SECONDS": "1"}
 # Programs of others, whose options are not ours to know.
-OTHERS = {"apt", "cd", "conda", "cp", "git", "hf", "jupyter", "ln", "ls", "nice", "pip", "py", "sbatch", "source", "ssh", "tensorboard", "uv"}
+OTHERS = {"apt", "cd", "conda", "cp", "git", "hf", "jupyter", "ln", "ls", "mkdir", "nice", "pip", "py", "sbatch", "source", "ssh",
+          "tar", "tensorboard", "uv"}
 # Settings that other programs read; ours are found in the code.
 SETTINGS = {"CUDA_VISIBLE_DEVICES", "HF_ENDPOINT", "HF_HUB_OFFLINE", "OMP_NUM_THREADS"}
 # Made by runs, so not in the repository; and names that stand for others.
@@ -404,6 +405,58 @@ def test_lessons_fill_their_time_and_use_sections_that_are_there():
     for heading in re.findall(r"^\| (?:day|week) \| (0–.*) \|", DOCUMENTS["docs/instructors.md"].text, re.MULTILINE):
         ends = [tuple(map(int, cell.split("–"))) for cell in heading.split(" | ") if "–" in cell]
         assert all(one[1] == other[0] for one, other in zip(ends, ends[1:])) and ends[-1][1] in (90, 180)
+
+
+@pytest.mark.parametrize("name", ["docs/instructors.md", "docs/zh/instructors.md"])
+def test_a_lesson_runs_every_cell_that_later_ones_of_it_need(name):
+    """Of the plans that leave sections out: no cell uses a name that only a left out section binds."""
+    text = DOCUMENTS[name].text
+    for anchor, notebooks in (("ninety", {"00", "01"}), ("half-day", {"00", "01", "02", "04", "05", "06"})):
+        taught = sections_of_plan(text.split(f'<a id="{anchor}"></a>')[1].split('<a id="')[0])
+        assert taught.keys() == notebooks
+        assert not [fault for number, sections in taught.items() for fault in names_missing(number, sections)]
+
+
+def test_a_lesson_that_leaves_out_too_much_is_found():
+    assert names_missing("05", {1, 3, 4}) and names_missing("06", {1, 5}) and names_missing("01", {1, 2, 3, 4, 5, 6, 8})
+    assert not names_missing("01", {1, 2, 3, 4, 5, 6})
+
+
+def sections_of_plan(plan):
+    """{notebook: sections that a plan teaches, or tells to run without teaching}, in either language."""
+    taught = {}
+    for row in re.findall(r"^\| \d+–\d+ \|.*\|$", plan, re.MULTILINE):
+        for number, first, between, last in re.findall(r"\b(0\d)\b[^|]*?(?:sections? |第 )(\d+)(?:( to | and | 至 |、)(\d+))?", row):
+            first, last = int(first), int(last or first)
+            taught.setdefault(number, set()).update(range(first, last + 1) if between.strip() in ("to", "至") else (first, last))
+    for line in re.findall(r"^(?:Run without teaching|只运行、不讲解，因为).*", plan, re.MULTILINE):
+        pairs = [*re.findall(r"section (?P<s>\d+) of (?P<n>0\d)", line), *((s, n) for n, s in re.findall(r"(0\d) 的第 (\d+) 节", line))]
+        assert pairs, line
+        for section, number in pairs:
+            taught[number].add(int(section))
+    return taught
+
+
+def names_missing(number, sections):
+    """Names that these sections of a notebook, or any of its exercises, use and that only its other sections bind."""
+    from helpers.core.exercises import grade_id, names_bound, names_used, read_notebook
+
+    place, cells = 0, []        # sections and exercises; None: neither, as "What you learned"
+    for cell in read_notebook(next((ROOT / "notebooks").glob(f"{number}_*.ipynb"))).cells:
+        if cell.cell_type == "markdown" and (found := re.search(r"^## (\d+)?", cell.source, re.MULTILINE)):
+            place = int(found[1]) if found[1] else None if place != 0 else 0
+        if cell.cell_type == "code":
+            cells.append(((grade_id(cell) or "").replace("check", "exercise") or place, cell.source))
+    bound = {name for _, source in cells for name in names_bound(source)}
+    exercises = sorted({where for where, _ in cells if isinstance(where, str)} if number in ("01", "02", "05") else {})
+    faults = []
+    for exercise in exercises or [None]:
+        known = set()
+        for where, source in cells:
+            if where == 0 or where in sections or where is not None and where == exercise:
+                faults += [(number, where, name) for name in sorted((names_used(source) - names_bound(source) - known) & bound)]
+                known |= names_bound(source)
+    return faults
 
 
 def test_messages_that_the_guide_explains_are_the_kit_s_own():

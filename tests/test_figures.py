@@ -83,6 +83,31 @@ def test_gallery_shows_every_picture_and_writes_chinese_or_says_why_not(monkeypa
     assert without.axes[0].get_xlabel() == "[7 Chinese characters]" and "fonts-noto-cjk" in without.get_supxlabel()
 
 
+def test_a_font_that_was_installed_after_matplotlib_listed_them_is_found(tmp_path, monkeypatch):
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.ttLib.tables._g_l_y_f import Glyph
+    from matplotlib import font_manager
+
+    made = FontBuilder(1000, isTTF=True)
+    made.setupGlyphOrder([".notdef", "han"])
+    made.setupCharacterMap({ord(character): "han" for character in fonts.PROBE})
+    made.setupGlyf({".notdef": Glyph(), "han": Glyph()})
+    made.setupHorizontalMetrics({".notdef": (500, 0), "han": (500, 0)})
+    made.setupHorizontalHeader()
+    made.setupNameTable({"familyName": "New CJK", "styleName": "Regular"})
+    made.setupOS2()
+    made.setupPost()
+    made.save(tmp_path / "new.ttf")
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [font for font in font_manager.fontManager.ttflist if font.name == "DejaVu Sans"])
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
+    fonts.chinese_family.cache_clear()
+    assert fonts.chinese_family() is None
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(tmp_path / "new.ttf")])
+    fonts.chinese_family.cache_clear()
+    assert fonts.chinese_family() == "New CJK"
+    fonts.chinese_family.cache_clear()
+
+
 def test_svg_is_the_same_each_time_and_takes_the_colours_of_its_page():
     svg = to_svg(metric_chart(RESULT))
     assert svg == to_svg(metric_chart(RESULT))

@@ -27,7 +27,19 @@ def chinese_family() -> str | None:
     """The name of a font family that has the characters of PROBE, or None. Fonts of a collection count as well."""
     from matplotlib import font_manager
 
-    known = {entry.name: entry.fname for entry in font_manager.fontManager.ttflist}
+    fonts = font_manager.fontManager
+    if (found := _chinese_among(fonts.ttflist)) is None:
+        # matplotlib keeps its list of fonts from one run to the next; a font that was installed since is not in it
+        for path in sorted({*font_manager.findSystemFonts()} - {entry.fname for entry in fonts.ttflist}):
+            if _has_glyphs(Path(path)):
+                fonts.addfont(path)
+        found = _chinese_among(fonts.ttflist)
+    return found
+
+
+def _chinese_among(fonts: list) -> str | None:
+    """The first family of matplotlib's entries that has the characters of PROBE."""
+    known = {entry.name: entry.fname for entry in fonts}
     for name in (*PREFERRED, *(name for name in known if "CJK" in name or "Han" in name)):
         if name in known and _has_glyphs(Path(known[name])):
             return name

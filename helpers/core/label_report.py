@@ -67,7 +67,11 @@ class LabelReport:
         kinds = f" ({', '.join(f'{number} {kind}' for kind, number in self.kinds.most_common())})" if self.kinds else ""
         stopped = f"; {self.stopped}" if self.stopped else ""
         return (f"{self.pictures} pictures: {self.labelled} labels from {self.source or 'nobody'}, {self.reused} were there already{bad}{kinds}; "
-                f"{self.input_tokens} tokens in, {self.output_tokens} out, {money}; {self.seconds:.0f} s{stopped}{self._named()}")
+                f"{self.input_tokens} tokens in, {self.output_tokens} out, {money}; {self.seconds:.0f} s{stopped}{self._unknown()}{self._named()}")
+
+    def _unknown(self) -> str:
+        """What to do about pictures that the stand-in does not know."""
+        return "\n  UnknownPicture: the stand-in knows no picture of your own; with DASHSCOPE_API_KEY, Qwen-VL looks at it" if self.kinds["UnknownPicture"] else ""
 
     def _named(self, most: int = 20) -> str:
         """The rejected pictures, a line each; the first `most` of them."""

@@ -36,7 +36,7 @@ from helpers.core.submission_run import DIED, NOT_RUN, TIMED_OUT
 MARKS = "marks.csv"
 GRADED = "graded"
 MOST_NAMED = 3      # cells that a status names
-OWN_FAULTS = {"AssertionError", "NotImplementedError", "NameError", "SyntaxError", "IndentationError", TIMED_OUT, DIED, NOT_RUN}
+OWN_FAULTS = {"AssertionError", "NotImplementedError", "NameError", "SyntaxError", "IndentationError", "KeyboardInterrupt", TIMED_OUT, DIED, NOT_RUN}
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,8 @@ def takes_from_skipped(submission: NotebookNode, original: NotebookNode) -> bool
 def may_miss_skipped(ran: NotebookNode) -> bool:
     """Whether an error in a notebook that was run without some cells may come from that: a file, say, that only they write.
 
-    Failed asserts, stubs and wrong grammar are a student's own, and so are names: of these `takes_from_skipped` knows before.
+    Failed asserts, stubs, wrong grammar and loops that were interrupted are a student's own, and so are names: of these
+    `takes_from_skipped` knows before.
     """
     return any(output.output_type == "error" and output.ename not in OWN_FAULTS
                for cell in ran.cells if cell.cell_type == "code" for output in cell.outputs)
