@@ -174,7 +174,7 @@ class Comparison:
 
 
 def stacked(table: pandas.DataFrame) -> str:
-    """A table of a comparison as HTML, each interval below its value, a star beside it, cells narrow: eleven columns fit beside JupyterLab's list of files."""
+    """A table of a comparison as HTML, intervals below their values, cells narrow: eleven columns fit beside JupyterLab's list of files."""
     unbroken = table.map(lambda cell: cell.replace("–", "\u2060–\u2060"))  # word joiners: an interval stays on one line
     shown = unbroken.map(lambda cell: re.sub(r"(\S+)\s\((.+)\)(\*?)", r"\1\3<br><small>\2</small>", cell)).to_html(escape=False)
     return re.sub("<(t[hd])>", r'<\1 style="padding: .4em .25em">', shown)
