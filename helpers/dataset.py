@@ -37,7 +37,7 @@ STAND_IN = "standin"        # the endpoint's name in profiles
 UNDER_WAY = (8, 128, 8.0)   # requests under way at once: at least, at most, and enough for answers that take so many seconds
 
 
-def label_images(images: Path | str | Sequence[Path], store: Path | str, dimensions: Sequence[str] = ("main",), language: str = "en",
+def label_images(images: Path | str | Sequence[Path], store: Path | str, dimensions: str | Sequence[str] = ("main",), language: str = "en",
                  model: str = MODEL, rpm: float | None = None, concurrency: int | None = None, limit: int | None = None, dry_run: bool = False,
                  scenes: Path | str | None = None, seed: int = 0, progress: str | None = "labelling", *, tpm: float | None = None,
                  max_cost: float | None = None, endpoint: str | None = None, max_side: int = MAX_SIDE, parameters: dict | None = None,
@@ -59,6 +59,7 @@ def label_images(images: Path | str | Sequence[Path], store: Path | str, dimensi
         if value is not None and value <= 0:
             raise InputError(f"--{name} is {value}: give a number above 0")
     questions = load_prompts()
+    dimensions = [dimensions] if isinstance(dimensions, str) else dimensions
     asked = {dimension: question(dimension, language, questions) for dimension in dict.fromkeys(dimensions)}
     sampling = {"seed": seed, **(parameters or {})}
     table = load_prices(prices) if prices else load_prices()

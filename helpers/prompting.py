@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from helpers.core.asking import Reply, ask_all
-from helpers.core.comparison import Comparison, Trial, count_words
+from helpers.core.comparison import Comparison, Trial, count_words, stacked
 from helpers.core.endpoints import STAND_IN_KEY
 from helpers.core.errors import InputError
 from helpers.core.figures import tradeoff_chart
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from IPython.display import HTML
     from matplotlib.figure import Figure
 
-__all__ = ["Lab", "Technique", "ask_again", "chart", "compare_prompts", "foresee", "gallery", "load_techniques", "open_lab", "own_eyes", "reader_accuracy",
+__all__ = ["Lab", "Technique", "ask_again", "chart", "compact", "compare_prompts", "foresee", "gallery", "load_techniques", "open_lab", "own_eyes", "reader_accuracy",
            "stream", "try_reader", "watch"]
 
 FOLDER = ROOT / "results" / "prompting"
@@ -151,6 +151,13 @@ def chart(comparison: Comparison) -> Figure:
     points = {name: (comparison.estimate(name, "chair_s"), comparison.estimate(name, "object_recall")) for name in comparison.techniques}
     return tradeoff_chart({name: ((x.value, x.low, x.high), (y.value, y.low, y.high)) for name, (x, y) in points.items() if x.known and y.known},
                           "answers with something made up (CHAIR-s)", "objects named (recall)", f"{comparison.pictures} pictures, 95 % intervals")
+
+
+def compact(table: pandas.DataFrame) -> HTML:
+    """A table of a comparison with each interval below its value."""
+    from IPython.display import HTML
+
+    return HTML(stacked(table))
 
 
 def gallery(comparison: Comparison, prompts: Sequence[str], scenes: Sequence[Scene]) -> HTML:

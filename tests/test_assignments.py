@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 
 import nbformat
@@ -86,6 +87,15 @@ def test_students_edition_keeps_the_lesson_and_cuts_the_rest(course):
     assert check.source == 'assert double(2) == 4, "two times two"\nprint("checked: 2")'
     assert check.metadata.editable is False and check.metadata.deletable is False
     assert not any(cell.outputs for cell in after.cells[3:])
+
+
+def test_releases_what_the_notebooks_refer_to(course):
+    """Students see the release's folder alone: `docs/glossary.md` is to be there, and its links are to lead somewhere."""
+    out = course / "release"
+    for name in ("glossary.md", "course_map.md", "zh/course_map.md"):
+        file = out / "docs" / name
+        links = {(file.parent / link).resolve() for link in re.findall(r"\]\(([^)#:]+)\)", file.read_text(encoding="utf-8"))}
+        assert name == "glossary.md" or {out / "docs" / "glossary.md", out / "00_environment.ipynb"} < links
 
 
 def test_does_not_release_over_the_solutions(course):

@@ -16,7 +16,7 @@ from helpers.core.baseline_student import Baseline
 from helpers.core.chat_decoding import Decoding
 from helpers.core.chat_models import find_offers
 from helpers.core.conversations import Turn, read_conversations, write_conversations
-from helpers.core.errors import InputError, ResourceError
+from helpers.core.errors import InputError, ResourceError, Stopped
 from helpers.core.profiles import load_profile
 from helpers.core.student import Student, load_student
 from helpers.core.truth import score, summarise
@@ -103,7 +103,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(folder, tmp_path, monkey
             raise KeyboardInterrupt
 
     monkeypatch.setattr(baseline_training.Trainer, "_save", pulled_plug)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped, match="2 of 3 epochs are kept"):
         train(folder / "train.json", tmp_path / "broken", recipe=recipe, progress=False)
     monkeypatch.undo()
     again = train(folder / "train.json", tmp_path / "broken", recipe=recipe, progress=False)

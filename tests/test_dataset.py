@@ -113,6 +113,7 @@ def test_a_dry_run_sends_nothing_and_makes_no_store(folder, teacher, tmp_path):
 
 def test_a_dry_run_foresees_the_input_tokens_exactly(folder, teacher, tmp_path):
     foreseen = run(folder, tmp_path / "l.sqlite", dry_run=True, limit=5)
+    assert run(folder, tmp_path / "l.sqlite", dry_run=True, limit=5, dimensions="main").requests == foreseen.requests, "one dimension may be a string"
     assert run(folder, tmp_path / "l.sqlite", limit=5, endpoint=teacher.base_url).input_tokens == foreseen.input_tokens
 
 

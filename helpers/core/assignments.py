@@ -1,6 +1,7 @@
 """The student's edition of the notebooks, and the nbgrader course that both releasing and grading go through.
 
     notebooks/NN_name.ipynb  --release-->  release/NN_name.ipynb      solutions and hidden tests cut, checks and lesson kept
+    docs/glossary.md, course_map.md  --->  release/docs/              what the notebooks refer to, where JupyterLab shows it
 
 nbgrader (nbgrader.readthedocs.io) does the converting. It works in a course folder with a database, which here is a temporary one:
 each notebook is an assignment of its own, so that a fault in one stops no other.
@@ -38,8 +39,10 @@ from traitlets.config import Config
 
 from helpers.core.errors import InputError
 from helpers.core.exercises import find_faults, form_of, read_notebook
-from helpers.core.paths import NOTEBOOKS
+from helpers.core.paths import NOTEBOOKS, ROOT
 from helpers.core.submission_run import SubmissionRun
+
+DOCUMENTS = ("glossary.md", "course_map.md", "zh/course_map.md")  # of docs/: the notebooks name them
 
 
 class ClearExerciseOutput(NbGraderPreprocessor):
@@ -155,7 +158,7 @@ class _Listener(logging.Handler):
 
 
 def release(out: Path | str, notebooks: Path | str = NOTEBOOKS) -> list[Path]:
-    """Write the student's edition of every notebook of a folder into `out`; returns the files.
+    """Write the student's edition of every notebook of a folder into `out`, and beside it in docs/ what they refer to; returns the notebooks.
 
     Raises: InputError naming every fault of every exercise, before anything is written.
     """
@@ -171,5 +174,8 @@ def release(out: Path | str, notebooks: Path | str = NOTEBOOKS) -> list[Path]:
                                     *(f"{name}: {fault}" for name, found in faults.items() for fault in found)]))
     with Course() as course:
         made = [course.add(path) for path in paths]
-        out.mkdir(parents=True, exist_ok=True)
+        (out / "docs" / "zh").mkdir(parents=True, exist_ok=True)
+        for name in DOCUMENTS:
+            text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+            (out / "docs" / name).write_text(text.replace("../notebooks/", "../"), encoding="utf-8")
         return [Path(shutil.copyfile(path, out / path.name)) for path in made]

@@ -23,7 +23,7 @@ from torch.nn import functional
 from helpers.core.baseline_recipe import History, Recipe
 from helpers.core.baseline_student import Baseline
 from helpers.core.beam_search import greedy
-from helpers.core.errors import TrainingError
+from helpers.core.errors import Stopped, TrainingError
 from helpers.core.overlap import overlap
 from helpers.core.vocabulary import PAD, START, Vocabulary, split
 
@@ -95,15 +95,20 @@ class Trainer:
         self.batches = len(in_batches(self.ids, recipe.batch_size, random.Random(0)))
 
     def run(self, progress: str | None = "training the baseline") -> History:
-        """Train to the end, or on from the checkpoint in `out`; returns the history. Raises TrainingError for a loss that is no number."""
+        """Train to the end, or on from the checkpoint in `out`; returns the history. Raises TrainingError for a loss that is no number, Stopped."""
         from tqdm.auto import tqdm
 
         self._resume()
         total = self.recipe.epochs * self.batches
         with tqdm(total=total, initial=len(self.history.steps), desc=progress, unit="step", disable=progress is None) as bar:
-            for epoch in range(len(self.history.epochs), self.recipe.epochs):
-                self._epoch(epoch, total, bar)
-                self._save()
+            try:
+                for epoch in range(len(self.history.epochs), self.recipe.epochs):
+                    self._epoch(epoch, total, bar)
+                    self._save()
+            except KeyboardInterrupt:
+                kept = len(self.history.epochs)
+                told = f"{kept} of {self.recipe.epochs} epochs are kept" if kept else "No epoch was whole yet"
+                raise Stopped(f"The training in {self.out} was stopped. {told}; run the same again to go on.") from None
         return self.history
 
     def _epoch(self, epoch: int, total: int, bar) -> None:

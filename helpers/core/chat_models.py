@@ -82,7 +82,7 @@ def find_offers(profile: Profile, results: Path | str, scenes: Path | str | None
 def _offer_baseline(folder: Path) -> Offer:
     """The CNN-RNN captioner, where the course has trained one; it reads no question."""
     label = {"en": "CNN-RNN baseline", "zh": "CNN-RNN 基线"}
-    note = {"en": "it reads no question and draws no lots: it captions the picture, whatever is asked", "zh": "不读问题，也不采样：无论问什么，都只描述图片"}
+    note = {"en": "it reads no question and does not sample: it captions the picture, whatever is asked", "zh": "不读问题，也不采样：无论问什么，都只描述图片"}
     if not (folder / "config.json").is_file():  # written last
         return Offer("baseline", label, note, NOT_TRAINED)
     return Offer("baseline", label, note, open=lambda: _open_baseline(folder))

@@ -138,10 +138,8 @@ class Comparison:
         return len({(t.path, c.prompt, id(c)) for t in self.trials for c in t.reply.calls if c.new})
 
     def _repr_html_(self) -> str:
-        unbroken = self.table().map(lambda cell: cell.replace("–", "\u2060–\u2060"))  # word joiners: an interval stays on one line
-        shown = unbroken.map(lambda cell: re.sub(r"(\S+)\s\((.+)\)", r"\1<br><small>\2</small>", cell))
         note = f"{self.pictures} pictures; answers by {html.escape(self.source)}; small: 95 % intervals"
-        return f"<div>{shown.to_html(escape=False)}<p><small>{note}</small></p></div>"
+        return f"<div>{stacked(self.table())}<p><small>{note}</small></p></div>"
 
     def __repr__(self) -> str:
         return f"{self.table().to_string()}\n{self.pictures} pictures; answers by {self.source}; 95 % intervals in brackets"
@@ -173,6 +171,13 @@ class Comparison:
         if self.price is None:
             return float("nan")
         return sum(self.price.cost(c.input_tokens, c.output_tokens) for c in trial.reply.calls)
+
+
+def stacked(table: pandas.DataFrame) -> str:
+    """A table of a comparison as HTML, intervals below their values, cells narrow: eleven columns fit beside JupyterLab's list of files."""
+    unbroken = table.map(lambda cell: cell.replace("–", "\u2060–\u2060"))  # word joiners: an interval stays on one line
+    shown = unbroken.map(lambda cell: re.sub(r"(\S+)\s\((.+)\)(\*?)", r"\1\3<br><small>\2</small>", cell)).to_html(escape=False)
+    return re.sub("<(t[hd])>", r'<\1 style="padding: .4em .25em">', shown)
 
 
 def _written(estimate: Estimate, measure: str, sign: bool = False) -> str:

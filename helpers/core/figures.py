@@ -181,14 +181,16 @@ def gallery(images: Sequence, captions: Sequence[str], columns: int = 4, width: 
                          f"{len(captions)} captions.")
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
+    larger = max(1, columns / 4)  # a page shows a wide figure smaller, and its captions with it
+    width = int(width / larger)
     lines = ["\n".join(wrap(drawable(caption), width // 2 if is_chinese(drawable(caption)) else width)) for caption in captions]
     tallest = max(text.count("\n") + 1 for text in lines)
     with rc_context({**STYLE, "font.family": families()}):
-        figure = Figure(figsize=(2.4 * columns, (2.3 + 0.17 * tallest) * rows), layout="constrained")
+        figure = Figure(figsize=(2.4 * columns, (2.3 + 0.17 * larger * tallest) * rows), layout="constrained")
         for place, (image, text) in enumerate(zip(images, lines)):
             axes = figure.add_subplot(rows, columns, place + 1)
             axes.imshow(_pixels(image))
-            axes.set_xlabel(text, fontsize=8.5, labelpad=4)
+            axes.set_xlabel(text, fontsize=8.5 * larger, labelpad=4)
             axes.set(xticks=[], yticks=[])
             axes.grid(False)
         if chinese_family() is None and any(map(is_chinese, captions)):
