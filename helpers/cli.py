@@ -133,11 +133,16 @@ def label(
     seed: Annotated[int, typer.Option(help="sampling seed; part of what makes a label the same")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print pictures, requests, tokens and cost; send nothing")] = False,
 ) -> None:
-    """Ask the teacher about every picture. Without DASHSCOPE_API_KEY and DASHSCOPE_HTTP_BASE_URL that is the offline stand-in."""
+    """Ask the teacher about every picture. Without DASHSCOPE_API_KEY and DASHSCOPE_HTTP_BASE_URL that is the offline stand-in.
+
+    The exit code is 1 where requests failed and no label was got.
+    """
     from helpers.dataset import label_images
 
-    typer.echo(label_images(images, store, dimension, language, model, rpm, concurrency, limit, dry_run, seed=seed, tpm=tpm,
-                            max_cost=max_cost, timeout=timeout, say=typer.echo))
+    report = label_images(images, store, dimension, language, model, rpm, concurrency, limit, dry_run, seed=seed, tpm=tpm,
+                          max_cost=max_cost, timeout=timeout, say=typer.echo)
+    typer.echo(report)
+    raise typer.Exit(1 if report.failed and not report.labelled else 0)
 
 
 @app.command()

@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from helpers import cli
@@ -72,6 +74,18 @@ def test_dry_run_sends_nothing_and_makes_no_store(drawn, tmp_path):
     result = run("label", "--images", drawn, "--store", store, "--dimension", "main", "--dimension", "mood", "--dry-run")
     assert result.exit_code == 0 and "16 requests" in result.stdout
     assert not store.exists()
+
+
+def test_a_run_that_got_no_label_at_all_says_so_to_the_shell(drawn, tmp_path):
+    own, store = tmp_path / "own", tmp_path / "labels.sqlite"
+    own.mkdir()
+    Image.effect_noise((64, 64), 80).save(own / "mine.png")  # which the stand-in does not know
+    result = run("label", "--images", own, "--store", store)
+    assert result.exit_code == 1 and "1 failed (1 UnknownPicture)" in result.stdout
+    for name in ("Train", "Val", "scenes.jsonl"):
+        (shutil.copytree if (drawn / name).is_dir() else shutil.copy)(drawn / name, own / name)
+    result = run("label", "--images", own, "--store", store)
+    assert result.exit_code == 0 and "8 labels from" in result.stdout and "1 failed" in result.stdout, result.output
 
 
 def test_labels_are_not_asked_for_twice(drawn, monkeypatch):
