@@ -148,12 +148,18 @@ def prepare_deepspeed(config_path: str, on_cpu: bool) -> dict | None:
 
 
 def check_reporting(training: Arguments) -> None:
-    """Send TensorBoard's events to the run's folder. Raises InputError when it was asked for and is not installed."""
-    if "tensorboard" not in training.report_to:
-        return
-    if not any(importlib.util.find_spec(name) for name in ("tensorboard", "tensorboardX")):
+    """Raises InputError when TensorBoard was asked for and is not installed."""
+    if "tensorboard" in training.report_to and not any(importlib.util.find_spec(name) for name in ("tensorboard", "tensorboardX")):
         raise InputError("--report_to tensorboard needs the package tensorboard: pip install tensorboard, or leave the option out.")
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(Path(training.output_dir) / EVENTS))
+
+
+def send_events(trainer, folder: Path) -> None:
+    """Send TensorBoard's events, where they were asked for, to the run's folder, unless TENSORBOARD_LOGGING_DIR names another."""
+    from transformers.integrations import TensorBoardCallback
+
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+            callback.logging_dir = str(folder / EVENTS)
 
 
 def train(argv: list[str]) -> None:
@@ -208,6 +214,7 @@ def train(argv: list[str]) -> None:
         data_collator=collate_and_see,
     )
     trainer.sampler = sampler
+    send_events(trainer, folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
     # 5. The result.

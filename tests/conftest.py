@@ -18,6 +18,15 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 @pytest.fixture(autouse=True)
+def left_as_found():
+    """What a test, or what it calls in this process, leaves among the environment's variables does not reach the next test."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
 def nobodys_settings(monkeypatch):
     """No profile, key or endpoint from outside: a test that wants one sets it."""
     for name in ("CAPTIONLAB_PROFILE", "DASHSCOPE_API_KEY", "DASHSCOPE_API_KEY_FILE_PATH", "DASHSCOPE_HTTP_BASE_URL"):

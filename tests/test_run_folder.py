@@ -173,6 +173,7 @@ def test_tensorboard_draws_the_run_from_its_folder(folder, tmp_path, monkeypatch
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
+    run(folder / "model", folder / "train.json", tmp_path / "before", report_to="tensorboard")  # whose folder is its own, in one process as well
     done = run(folder / "model", folder / "train.json", tmp_path / "out", report_to="tensorboard", eval_data_path=folder / "eval.json")
     events = EventAccumulator(str(done.output_dir / "tensorboard")).Reload()
     assert [event.value for event in events.Scalars("train/loss")] == pytest.approx([loss for _, loss in done.losses])
