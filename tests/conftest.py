@@ -22,8 +22,9 @@ def left_as_found():
     """What a test, or what it calls in this process, leaves among the environment's variables does not reach the next test."""
     before = dict(os.environ)
     yield
-    os.environ.clear()
-    os.environ.update(before)
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
+    os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
 
 
 @pytest.fixture(autouse=True)
